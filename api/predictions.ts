@@ -1,0 +1,29 @@
+/** What the routes ask of the prediction service. Owns the types; flights.ts, direct.ts and service.ts do the work. */
+
+import type { ModelTarget } from '../platforms/platform.ts'
+import type { CancelResult, StoredPrediction } from '../records/store.ts'
+
+/** A validated request: the model is known, the inputs are final. */
+export interface AcceptedRequest {
+  target: ModelTarget
+  /** JSON text, numbers digit for digit. */
+  inputs: string
+  /** Header `UID`, else empty. */
+  uid: string
+  /** 1 (first) to 5; absent = Temporal's default 3. */
+  priority?: number
+  /** Header `Idempotency-Key` with the hash of the body. */
+  idempotency?: { key: string; fingerprint: string }
+}
+
+export interface PredictionService {
+  /** Accepts durably and answers; throws `queue_full`, `store_unavailable`, `temporal_unavailable`, `draining`, `idempotency_mismatch`. */
+  submit(request: AcceptedRequest): Promise<{ id: string }>
+  /** A sync prediction: called by this process, or a flight and a wait on job platforms. The record is terminal. */
+  predict(request: AcceptedRequest): Promise<StoredPrediction>
+  /** The record when terminal, or as it is after `waitMs`. */
+  waitFor(id: string, waitMs: number): Promise<StoredPrediction | undefined>
+  cancel(id: string): Promise<CancelResult>
+  /** Best effort: wakes flights that wait because the queue was paused. */
+  wakeQueue(): void
+}

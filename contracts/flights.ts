@@ -1,0 +1,88 @@
+/** What flights and guards exchange with their activities. Written into Temporal's history: a wire format. */
+import type { Lane, PlatformName } from './names.ts'
+
+export interface FlightInput {
+  /** 1..200 prediction ids with one prefix. */
+  ids: string[]
+  lane: Lane
+  platform: PlatformName
+  /** Of the flying activity: 2 s, growing to 10 s with the model's observed run time. */
+  heartbeatTimeoutMs: number
+}
+
+export interface FlightResult {
+  succeeded: number
+  failed: number
+  canceled: number
+}
+
+/** Why a prediction is not terminal yet; shown as the flight's current details. */
+export type WaitReason = 'untaken' | 'retry' | 'paused' | 'canceling' | 'outbox'
+
+export interface OpenPrediction {
+  id: string
+  why: WaitReason
+  /** Until it is worth another look; 0 = at once. */
+  waitMs: number
+  /** The code that caused a retry. */
+  code?: string
+}
+
+export interface FlyInput {
+  ids: string[]
+  lane: Lane
+}
+
+/** What one round of `fly` achieved. Every id of the input is either counted once or open. */
+export interface FlyReport extends FlightResult {
+  open: OpenPrediction[]
+}
+
+export interface GuardInput {
+  processId: string
+}
+
+/** A flight that may not have been started before its API process died. */
+export interface UnstartedFlight {
+  prefix: string
+  platform: PlatformName
+  lane: Lane
+  heartbeatTimeoutMs: number
+  ids: string[]
+  models: string[]
+}
+
+export interface SettleReport {
+  /** Sync predictions that ended `failed`, because the process that called is gone. */
+  interrupted: number
+  flights: UnstartedFlight[]
+  /** Outbox rows of the process's sync records that could not be sent yet. */
+  outboxDue: number
+}
+
+/** The activities of the prediction queues. Their names and payloads are in recorded histories: only add. */
+export interface FlightActivities {
+  /** Runs predictions side by side and ends each record as its call ends. Heartbeats. */
+  fly(input: FlyInput): Promise<FlyReport>
+  /** `canceled` in the store for every id that is still open. */
+  cancelOpen(ids: string[]): Promise<void>
+}
+
+export interface GuardActivities {
+  /** Row `new → open`; false if the process is dead or was never registered. */
+  openProcess(processId: string): Promise<boolean>
+  /** Returns when the process is gone (dead) or has closed after draining. Heartbeats. */
+  watchProcess(processId: string): Promise<void>
+  /** Ends the sync records of a dead process and names the flights to be started for it. */
+  settleProcess(processId: string): Promise<SettleReport>
+  /** The guard has started these flights. */
+  markStarted(prefixes: string[]): Promise<void>
+}
+
+/** Search attributes of a flight (design, section 5). */
+export const searchAttributes = {
+  modelName: 'ModelName',
+  platform: 'Platform',
+  taskStatus: 'TaskStatus',
+  flightSize: 'FlightSize',
+} as const

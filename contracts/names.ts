@@ -1,0 +1,61 @@
+/**
+ * Glossary, and the names that processes agree on: workflows, task queues, signals, ids. Free of zod.
+ *
+ * - prediction: one inference request, from acceptance to a terminal status ("task" on the inherited wire)
+ * - record: its row in the store
+ * - flight: one workflow run that carries 1..N predictions accepted together
+ * - lane: how a flight runs its predictions: `call` (the answer comes on the request) or `job` (create, then poll)
+ * - guard: one workflow per API process; when the process is gone it ends or starts what the process held
+ * - platform: where predictions are sent; protocol: how to talk to one kind of model server
+ * - runner: launches one model-server job; validation: runs a candidate through a runner and probes it
+ * - blessing: the verdict of a validation; the gate reads it
+ */
+
+export const workflowNames = {
+  flight: 'flight',
+  guard: 'guard',
+  validation: 'validation',
+  delivery: 'delivery',
+  batch: 'batch',
+  retention: 'retention',
+} as const
+
+/** Wakes a waiting flight before its timer: after `/unpause`, after a cancel. */
+export const wakeSignal = 'wake'
+
+export const lanes = ['call', 'job'] as const
+export type Lane = (typeof lanes)[number]
+
+export const platformNames = ['kserve', 'k8s', 'replicate', 'runpod', 'v2'] as const
+export type PlatformName = (typeof platformNames)[number]
+
+/** The Temporal task queue of a deployment; `TASK_TYPE_NAME` keeps deployments on one namespace apart. */
+export function taskQueueOf(taskTypeName: string): string {
+  return `perdure-${taskTypeName}`
+}
+
+/** Guards have a queue of their own, so that no backlog of predictions delays them. */
+export function guardQueueOf(taskQueue: string): string {
+  return `${taskQueue}-guard`
+}
+
+/** Host-bound runners (docker, process) listen on the queue of their host. */
+export function runnerQueueOf(host: string): string {
+  return `runner-${host}`
+}
+
+/** All ids of a flight share their first 18 characters, 60 of whose bits are random. */
+export const prefixLength = 18
+
+export function prefixOf(predictionId: string): string {
+  return predictionId.slice(0, prefixLength)
+}
+
+/** `3fa85f64-5717-4562-…` flies in `flight-3fa85f64-5717-4562`: an id finds its workflow without a lookup. */
+export function flightIdOf(predictionIdOrPrefix: string): string {
+  return `flight-${predictionIdOrPrefix.slice(0, prefixLength)}`
+}
+
+export function guardIdOf(processId: string): string {
+  return `guard-${processId}`
+}

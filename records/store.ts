@@ -1,0 +1,256 @@
+/** The store's interface: the arbiter of every record's status. Owns types only; sqlite.ts and postgres.ts implement it. */
+import { setTimeout as delay } from 'node:timers/promises'
+import { codeOf } from '../contracts/errors.ts'
+import type { UnstartedFlight } from '../contracts/flights.ts'
+import type { Lane, PlatformName } from '../contracts/names.ts'
+import type { PredictionStatus, TerminalStatus } from '../contracts/statuses.ts'
+
+/** JSON as text, numbers digit for digit. The store never parses it. */
+export type JsonText = string
+
+export interface NewPrediction {
+  id: string
+  modelName: string
+  modelVersion: string
+  inputs: JsonText
+  /** Header `UID`; empty if absent. */
+  uid: string
+  idempotency?: IdempotencyKey
+}
+
+export interface IdempotencyKey {
+  /** The caller's key, scoped by tenant. */
+  key: string
+  /** Hash of the request: the same key with another one is a mismatch. */
+  fingerprint: string
+}
+
+export interface NewFlight {
+  /** First 18 characters of all its ids; unique in the store. */
+  prefix: string
+  platform: PlatformName
+  lane: Lane
+  heartbeatTimeoutMs: number
+}
+
+export interface Admission {
+  processId: string
+  /** `TASK_TYPE_NAME`: queues count, pause and fill separately. */
+  queue: string
+  /** Most waiting predictions in the queue, exact. */
+  maxQueueSize: number
+  flight: NewFlight
+  items: readonly NewPrediction[]
+  /** Flights whose start Temporal has acknowledged since the last call: the guard need not start them. */
+  started?: readonly string[]
+}
+
+export type ItemAdmitted =
+  | { outcome: 'accepted'; queueNum: number }
+  | { outcome: 'full' }
+  /** The key was used before with the same request: that prediction stands for this one. */
+  | { outcome: 'earlier'; id: string }
+  /** The key was used before with another request. */
+  | { outcome: 'mismatch' }
+
+export type Admitted =
+  | { outcome: 'admitted'; items: ItemAdmitted[] }
+  /** Another flight has this prefix: take new ids. Nothing was written. */
+  | { outcome: 'collision' }
+  /** Nothing was written. `dead`: this process must exit. */
+  | { outcome: 'process_not_open'; state: ProcessState }
+
+export interface NewSyncPrediction extends NewPrediction {
+  queue: string
+  platform: PlatformName
+}
+
+export interface TakeLimits {
+  /** Whole budget from the first take, in milliseconds of the store's clock. */
+  taskTimeoutMs: number
+  maxAttempts: number
+}
+
+export interface Taken {
+  outcome: 'taken'
+  /** Identifies this call; needed to write a failure or to release. */
+  token: number
+  /** Transient failures so far. */
+  failures: number
+  /** What is left of the budget. */
+  remainingMs: number
+  modelName: string
+  modelVersion: string
+  inputs: JsonText
+}
+
+export type NotTaken =
+  | { outcome: 'unknown' }
+  | { outcome: 'terminal'; status: TerminalStatus }
+  | { outcome: 'paused' }
+  /** Released with a retry time that has not come. */
+  | { outcome: 'waiting'; retryInMs: number; code: string }
+  /** In the hands of `holder`, which is not known to be dead. */
+  | { outcome: 'held'; holder: string; remainingMs: number }
+  /** Out of budget (while another live process holds it: 2 s later) or of attempts: write `failed` with this token. */
+  | { outcome: 'timed_out'; token: number }
+  | { outcome: 'exhausted'; token: number }
+
+export interface TransitionFields {
+  outputs?: JsonText
+  errorInfo?: string
+  errorCode?: string
+  /** Inherited text, e.g. `1.250000s`. */
+  runningTime?: string
+  /** Measured time of the platform call, for the size of later flights. */
+  runMs?: number
+}
+
+export interface TransitionResult {
+  /** False if the record was terminal already, unknown, or the token was not the current one. */
+  changed: boolean
+  status: PredictionStatus | 'unknown'
+}
+
+export type CancelResult =
+  | { outcome: 'canceled' | 'already_canceled' | 'unknown' }
+  | { outcome: 'terminal'; status: TerminalStatus }
+
+export type ProcessState = 'unknown' | 'new' | 'open' | 'closing' | 'dead'
+export type ProcessRole = 'api' | 'worker'
+
+/** Everything the store knows of a prediction, the payloads as text. Times are RFC 3339 in UTC. */
+export interface StoredPrediction {
+  id: string
+  modelName: string
+  modelVersion: string
+  status: PredictionStatus
+  runningTime: string
+  errorInfo: string
+  errorCode: string
+  createdAt: string
+  startedAt: string | null
+  endedAt: string | null
+  /** `null` text until known. */
+  outputs: JsonText
+  queueNum: number
+  queueId: string
+  uid: string
+  platform: PlatformName
+  attempts: number
+}
+
+export interface ListFilter {
+  queue?: string
+  modelName?: string
+  status?: PredictionStatus
+  /** Newest first; opaque, from an earlier page. */
+  cursor?: string
+  /** 1..1000. */
+  limit: number
+}
+
+export interface Page {
+  items: StoredPrediction[]
+  nextCursor?: string
+}
+
+export interface QueueCounts {
+  /** Accepted and not yet taken by any worker. */
+  waiting: number
+  running: number
+}
+
+/** One change that must reach somebody outside, in order per prediction. */
+export interface OutboxRow {
+  seq: number
+  predictionId: string
+  kind: string
+  body: JsonText
+}
+
+/**
+ * All methods are atomic; what is asked in one turn of the event loop is one transaction. Every method may throw
+ * `ServiceError('store_unavailable')` after `deadlineMs` (option of the store): then nothing was written, except on
+ * a lost connection, where repeating the same call is safe.
+ */
+export interface Store {
+  /** Registers this process (row `new`) and starts proving that it lives. At most once per store object. */
+  registerProcess(processId: string, role: ProcessRole): Promise<void>
+  /** `new → open`. False unless the row is now `open`. */
+  openProcess(processId: string): Promise<boolean>
+  /** `open → closing`: `admit` and `begin` refuse from now on. */
+  closeProcess(processId: string): Promise<void>
+  /** One observation of another process; decides death by compare-and-set where it can be decided. */
+  observeProcess(processId: string): Promise<ProcessState>
+  /** The last act of an orderly exit: the row is `dead`, the proof of life ends. */
+  leaveProcess(processId: string): Promise<void>
+
+  admit(admission: Admission): Promise<Admitted>
+  /** A direct call begins: the record is `running`, held by the process. */
+  begin(
+    prediction: NewSyncPrediction,
+    processId: string,
+  ): Promise<{ outcome: 'begun'; token: number } | { outcome: 'process_not_open'; state: ProcessState }>
+  /** `again`: the caller is the holder and knows of no call of its own (a lost answer). */
+  take(id: string, processId: string, limits: TakeLimits, again?: boolean): Promise<Taken | NotTaken>
+  /** A call ended without a terminal status; counts one transient failure. False if the token is not current. */
+  release(id: string, token: number, retryInMs: number, code: string): Promise<boolean>
+  /** Success needs no current token, failure does. Writes outbox rows in the same transaction. */
+  transition(
+    id: string,
+    to: TerminalStatus,
+    fields: TransitionFields,
+    token?: number,
+  ): Promise<TransitionResult>
+  /** `failed` ("task queue failed") where still `pending`; frees their idempotency keys. Returns the ids NOT discarded because they are already in work or terminal. */
+  discard(ids: readonly string[]): Promise<string[]>
+  cancel(id: string): Promise<CancelResult>
+  /** Every `pending` record of the queue becomes `canceled`; optionally of one model only. */
+  deletePending(queue: string, modelName?: string): Promise<{ deleted: number; pending: number }>
+
+  /** False if it already was. */
+  pause(queue: string): Promise<boolean>
+  unpause(queue: string): Promise<boolean>
+  /** Prefixes of flights with `pending` records of the queue, at most `limit`: to be woken after unpause. */
+  waitingFlights(queue: string, limit: number): Promise<string[]>
+
+  get(id: string): Promise<StoredPrediction | undefined>
+  list(filter: ListFilter): Promise<Page>
+  count(queue: string): Promise<QueueCounts>
+  /** Those of `ids` that are terminal, with their status. Cheap: callers poll it. */
+  terminalAmong(ids: readonly string[]): Promise<Map<string, TerminalStatus>>
+  /** Mean run time of the model's latest successes in milliseconds, undefined if unknown. */
+  meanRunMs(modelName: string): Promise<number | undefined>
+
+  /** Ends the sync records of a `dead` process as `failed` with `errorInfo`; the flights that may lack a start. */
+  settle(processId: string, errorInfo: string): Promise<{ interrupted: number; flights: UnstartedFlight[] }>
+  markStarted(prefixes: readonly string[]): Promise<void>
+
+  /** Oldest unsent row of each of these predictions. */
+  outboxNext(predictionIds: readonly string[]): Promise<OutboxRow[]>
+  outboxDone(seq: number): Promise<void>
+
+  /** Deletes terminal records with nothing due that ended before; returns how many. */
+  expire(endedBefore: Date): Promise<number>
+  ping(): Promise<void>
+  close(): Promise<void>
+}
+
+const firstPauseMs = 100
+const longestPauseMs = 2_000
+
+/**
+ * Repeats a write until the store has taken it: a result in hand is never thrown away because the store is away.
+ * Any other error passes.
+ */
+export async function untilStored<T>(write: () => Promise<T>): Promise<T> {
+  for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(longestPauseMs, pauseMs * 2)) {
+    try {
+      return await write()
+    } catch (error) {
+      if (codeOf(error) !== 'store_unavailable') throw error
+    }
+    await delay(pauseMs)
+  }
+}
