@@ -15,6 +15,8 @@ export interface ModelTarget {
   protocol: 'v1' | 'v2' | 'mlrun' | 'oip' | ''
   /** Longest one attempt may take. */
   timeoutMs: number
+  /** Most asynchronous calls at once per process; absent = only `WORKER_CONCURRENCY` limits. */
+  concurrency?: number
 }
 
 export interface CallRequest {
@@ -27,6 +29,8 @@ export interface CallRequest {
   signal: AbortSignal
   /** What is left of the prediction's budget; the attempt ends at the smaller of this and `target.timeoutMs`. */
   remainingMs: number
+  /** More request headers, such as `traceparent`. */
+  headers?: Readonly<Record<string, string>>
 }
 
 export interface CallResult {
