@@ -65,6 +65,13 @@ export interface NewSyncPrediction extends NewPrediction {
   platform: PlatformName
 }
 
+export type Begun =
+  | { outcome: 'begun'; token: number }
+  /** As in `ItemAdmitted`. */
+  | { outcome: 'earlier'; id: string }
+  | { outcome: 'mismatch' }
+  | { outcome: 'process_not_open'; state: ProcessState }
+
 export interface TakeLimits {
   /** Whole budget from the first take, in milliseconds of the store's clock. */
   taskTimeoutMs: number
@@ -90,7 +97,7 @@ export type NotTaken =
   | { outcome: 'paused' }
   /** Released with a retry time that has not come. */
   | { outcome: 'waiting'; retryInMs: number; code: string }
-  /** In the hands of `holder`, which is not known to be dead. */
+  /** In the hands of `holder`, which is not known to be dead. `remainingMs`: until a take answers `timed_out`. */
   | { outcome: 'held'; holder: string; remainingMs: number }
   /** Out of budget (while another live process holds it: 2 s later) or of attempts: write `failed` with this token. */
   | { outcome: 'timed_out'; token: number }
@@ -187,12 +194,12 @@ export interface Store {
   leaveProcess(processId: string): Promise<void>
 
   admit(admission: Admission): Promise<Admitted>
-  /** A direct call begins: the record is `running`, held by the process. */
-  begin(
-    prediction: NewSyncPrediction,
-    processId: string,
-  ): Promise<{ outcome: 'begun'; token: number } | { outcome: 'process_not_open'; state: ProcessState }>
-  /** `again`: the caller is the holder and knows of no call of its own (a lost answer). */
+  /** A direct call begins: the record is `running`, held by the process. Idempotent by id. */
+  begin(prediction: NewSyncPrediction, processId: string): Promise<Begun>
+  /**
+   * `again`: the caller is the holder and knows of no call of its own (a lost answer). Throws
+   * `ServiceError('draining')` if `processId` is not registered or has been declared dead: it must not begin work.
+   */
   take(id: string, processId: string, limits: TakeLimits, again?: boolean): Promise<Taken | NotTaken>
   /** A call ended without a terminal status; counts one transient failure. False if the token is not current. */
   release(id: string, token: number, retryInMs: number, code: string): Promise<boolean>
@@ -235,6 +242,30 @@ export interface Store {
   expire(endedBefore: Date): Promise<number>
   ping(): Promise<void>
   close(): Promise<void>
+}
+
+/** The calls that run in this process: who cancels them, and who may join them. */
+export interface HeldCalls {
+  /** Registers a call. `signal` fires soon after the record became terminal by another hand (a cancel). */
+  hold(id: string): HeldCall
+  /** Resolves when the call of this process for that id is done; undefined if there is none. */
+  joined(id: string): Promise<void> | undefined
+  /** Ids held now. */
+  ids(): string[]
+  close(): void
+}
+
+export interface HeldCall {
+  signal: AbortSignal
+  /** The call has ended and its record is written. Must be called exactly once, in a `finally`. */
+  done(): void
+}
+
+/** Waits for records to become terminal; all waiters of one process share one poll. */
+export interface TerminalWaiter {
+  /** The terminal status, or undefined once `timeoutMs` have passed or `signal` fired. Never throws. */
+  waitFor(id: string, timeoutMs: number, signal?: AbortSignal): Promise<TerminalStatus | undefined>
+  close(): void
 }
 
 const firstPauseMs = 100
