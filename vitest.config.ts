@@ -1,3 +1,5 @@
+/** How the tests run: files in processes of their own, one Temporal for all, leaks and skips reported. */
+import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
@@ -6,7 +8,8 @@ export default defineConfig({
     globalSetup: ['test/support/temporal-global.ts'],
     setupFiles: ['test/support/leaks.ts'],
     pool: 'forks',
-    maxWorkers: 3,
+    // Most tests wait for servers of their own, which need a core too.
+    maxWorkers: availableParallelism() > 2 ? 3 : 2,
     testTimeout: 60_000,
     hookTimeout: 60_000,
     reporters: ['default', './test/support/summary.ts'],

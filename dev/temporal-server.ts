@@ -120,6 +120,10 @@ async function startOnce(options: TemporalOptions, pidFile: string | undefined):
     child.once('exit', () => gone())
   })
   if (pidFile && child.pid) noteChild(pidFile, child.pid)
+  // A parent that ends without having stopped its server takes it along; one that is killed cannot (see orphan.ts).
+  const takeAlong = () => child.kill('SIGKILL')
+  process.once('exit', takeAlong)
+  void exited.then(() => process.off('exit', takeAlong))
   const end = async (signal: NodeJS.Signals, graceMs: number) => {
     child.kill(signal)
     const killer = setTimeout(() => child.kill('SIGKILL'), graceMs)
