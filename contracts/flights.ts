@@ -6,6 +6,8 @@ export interface FlightInput {
   ids: string[]
   lane: Lane
   platform: PlatformName
+  /** The only model of the flight, where it has a concurrency limit of its own. */
+  model?: string
   /** Of the flying activity: 2 s, growing to 10 s with the model's observed run time. */
   heartbeatTimeoutMs: number
 }
@@ -31,6 +33,7 @@ export interface OpenPrediction {
 export interface FlyInput {
   ids: string[]
   lane: Lane
+  model?: string
 }
 
 /** What one round of `fly` achieved. Every id of the input is either counted once or open. */
@@ -40,6 +43,8 @@ export interface FlyReport extends FlightResult {
 
 export interface GuardInput {
   processId: string
+  /** Task queue of flights; the guard's own is another one. */
+  flightQueue: string
 }
 
 /** A flight that may not have been started before its API process died. */

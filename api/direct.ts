@@ -1,0 +1,139 @@
+/** Sync predictions on platforms that answer on the request: called by this process, under its guard. No workflow. */
+import { performance } from 'node:perf_hooks'
+import { setTimeout as delay } from 'node:timers/promises'
+import { codeOf, legacyText, ServiceError } from '../contracts/errors.ts'
+import type { PlatformName } from '../contracts/names.ts'
+import { retryDelayMs } from '../contracts/retry.ts'
+import type { CallPlatform } from '../platforms/platform.ts'
+import {
+  type HeldCalls,
+  type Store,
+  type StoredPrediction,
+  type TerminalWaiter,
+  untilStored,
+} from '../records/store.ts'
+import { makeFlightIds } from './ids.ts'
+import type { AcceptedRequest } from './predictions.ts'
+import { mismatch, notOpen } from './refusals.ts'
+
+export interface DirectDeps {
+  store: Store
+  held: HeldCalls
+  waiter: TerminalWaiter
+  processId: string
+  queue: string
+  taskTimeoutMs: number
+  platform(name: PlatformName): CallPlatform
+  /** The store says that this process is dead: it must exit. */
+  onDead(): void
+}
+
+export interface DirectCalls {
+  /** Returns the record, terminal. The call goes on when the caller has left. */
+  predict(request: AcceptedRequest): Promise<StoredPrediction>
+  /** Resolves when no call is under way. */
+  drained(): Promise<void>
+}
+
+export function makeDirectCalls(deps: DirectDeps): DirectCalls {
+  const { store, held } = deps
+  const idle: Array<() => void> = []
+  let inFlight = 0
+
+  async function predict(request: AcceptedRequest): Promise<StoredPrediction> {
+    inFlight++
+    try {
+      return await run(request)
+    } finally {
+      inFlight--
+      if (inFlight === 0) for (const wake of idle.splice(0)) wake()
+    }
+  }
+
+  async function run(request: AcceptedRequest): Promise<StoredPrediction> {
+    const newId = makeFlightIds(1).ids[0]!
+    const { id, token } = await begin(newId, request)
+    if (token === undefined) {
+      // An earlier request with this key stands for this one.
+      await deps.waiter.waitFor(id, deps.taskTimeoutMs)
+    } else {
+      const hold = held.hold(id)
+      try {
+        await callAndRecord(id, token, request, hold.signal)
+      } finally {
+        hold.done()
+      }
+    }
+    const record = await untilStored(() => store.get(id))
+    if (record === undefined) throw new ServiceError('internal', 'the record of this prediction has gone')
+    return record
+  }
+
+  async function begin(id: string, request: AcceptedRequest): Promise<{ id: string; token?: number }> {
+    const { target, inputs, uid, idempotency } = request
+    const begun = await store.begin(
+      {
+        id,
+        modelName: target.name,
+        modelVersion: target.version,
+        inputs,
+        uid,
+        queue: deps.queue,
+        platform: target.platform,
+        ...(idempotency === undefined ? {} : { idempotency }),
+      },
+      deps.processId,
+    )
+    switch (begun.outcome) {
+      case 'begun':
+        return { id, token: begun.token }
+      case 'earlier':
+        return { id: begun.id }
+      case 'mismatch':
+        throw mismatch()
+      case 'process_not_open':
+        if (begun.state === 'dead') deps.onDead()
+        throw notOpen(begun.state)
+    }
+  }
+
+  async function callAndRecord(id: string, token: number, request: AcceptedRequest, signal: AbortSignal) {
+    const startedMs = performance.now()
+    try {
+      const { outputs, runningTime } = await callWithRetries(id, request, signal, startedMs)
+      const runMs = performance.now() - startedMs
+      await untilStored(() => store.transition(id, 'succeeded', { outputs, runningTime, runMs }))
+    } catch (error) {
+      // Canceled: the record is terminal already.
+      if (signal.aborted) return
+      const errorInfo = error instanceof ServiceError ? legacyText(error) : 'status 20000: internal error'
+      const errorCode = codeOf(error)
+      await untilStored(() => store.transition(id, 'failed', { errorCode, errorInfo }, token))
+    }
+  }
+
+  async function callWithRetries(
+    id: string,
+    { target, inputs }: AcceptedRequest,
+    signal: AbortSignal,
+    startedMs: number,
+  ) {
+    const platform = deps.platform(target.platform)
+    for (let failures = 1; ; failures++) {
+      const remainingMs = deps.taskTimeoutMs - (performance.now() - startedMs)
+      try {
+        return await platform.call({ id, target, inputs, signal, remainingMs })
+      } catch (error) {
+        const waitMs = retryDelayMs(error, failures, Math.random())
+        if (waitMs === undefined || waitMs >= deps.taskTimeoutMs - (performance.now() - startedMs))
+          throw error
+        await delay(waitMs, undefined, { signal })
+      }
+    }
+  }
+
+  return {
+    predict,
+    drained: () => (inFlight === 0 ? Promise.resolve() : new Promise((resolve) => idle.push(resolve))),
+  }
+}

@@ -1,0 +1,133 @@
+/** The life of the prediction service in one process: registered, guarded, open, drained, gone. Owns no routes. */
+import { setTimeout as delay } from 'node:timers/promises'
+import { ServiceError } from '../contracts/errors.ts'
+import type { PlatformName } from '../contracts/names.ts'
+import type { CallPlatform, Platform } from '../platforms/platform.ts'
+import type { HeldCalls, Store, TerminalWaiter } from '../records/store.ts'
+import { makeDirectCalls } from './direct.ts'
+import { makeRunTimes } from './figures.ts'
+import { makeFlights } from './flights.ts'
+import type { PredictionService } from './predictions.ts'
+import { makePredictionService } from './service.ts'
+import { makeTemporalApi, type TemporalApiOptions } from './temporal.ts'
+
+export interface LifecycleOptions {
+  store: Store
+  held: HeldCalls
+  waiter: TerminalWaiter
+  platform(name: PlatformName): Platform
+  /** Already registered in the store. */
+  processId: string
+  temporal: TemporalApiOptions
+  /** `TASK_TYPE_NAME`. */
+  queue: string
+  maxQueueSize: number
+  taskTimeoutMs: number
+  workerConcurrency: number
+  /** Another process has declared this one dead: it must exit at once. */
+  onDead(): void
+}
+
+export interface Lifecycle {
+  service: PredictionService
+  /** Resolves when the guard has opened this process for the first time. */
+  opened: Promise<void>
+  /** Throws while Temporal, the store or the guard is missing; for `/ready`. */
+  check(): Promise<void>
+  /** Admits nothing more, lets what runs end, and leaves: the guard sees an orderly exit. */
+  stop(): Promise<void>
+}
+
+const firstPauseMs = 200
+const longestPauseMs = 2_000
+/** A guard that an operator terminated is started again within this time. */
+const guardCheckMs = 15_000
+const pingDeadlineMs = 3_000
+
+export function startLifecycle(options: LifecycleOptions): Lifecycle {
+  const { store, processId, queue, taskTimeoutMs } = options
+  const temporal = makeTemporalApi(options.temporal)
+  const stopping = new AbortController()
+  const opened = Promise.withResolvers<void>()
+  let isOpen = false
+
+  const laneOf = (name: PlatformName) => options.platform(name).lane
+  const shared = { store, processId, queue, onDead: options.onDead }
+  const flights = makeFlights({
+    ...shared,
+    temporal,
+    runTimes: makeRunTimes(store),
+    maxQueueSize: options.maxQueueSize,
+    workerConcurrency: options.workerConcurrency,
+    laneOf,
+  })
+  const direct = makeDirectCalls({
+    ...shared,
+    held: options.held,
+    taskTimeoutMs,
+    platform: (name) => callPlatform(options.platform(name)),
+    waiter: options.waiter,
+  })
+  const service = makePredictionService({
+    store,
+    waiter: options.waiter,
+    temporal,
+    flights,
+    direct,
+    queue,
+    taskTimeoutMs,
+    laneOf,
+  })
+
+  /** Starting a guard that runs changes nothing, so it is simply repeated. */
+  async function keepGuarded(): Promise<void> {
+    let pauseMs = firstPauseMs
+    while (!stopping.signal.aborted) {
+      try {
+        await temporal.startGuard(processId)
+        isOpen = await untilOpen()
+        if (isOpen) opened.resolve()
+        pauseMs = guardCheckMs
+      } catch {
+        // Temporal or the store is away: /ready says so, and this goes on trying.
+        pauseMs = Math.min(longestPauseMs, pauseMs * 2)
+      }
+      await delay(pauseMs, undefined, { signal: stopping.signal }).catch(() => undefined)
+    }
+  }
+
+  async function untilOpen(): Promise<boolean> {
+    while (!stopping.signal.aborted) {
+      const state = await store.observeProcess(processId)
+      if (state === 'dead') options.onDead()
+      if (state !== 'new') return state === 'open'
+      await delay(firstPauseMs / 4)
+    }
+    return false
+  }
+
+  const guarding = keepGuarded()
+
+  return {
+    service,
+    opened: opened.promise,
+    async check() {
+      if (!isOpen)
+        throw new ServiceError('temporal_unavailable', 'the guard of this process does not run yet')
+      await Promise.all([temporal.ping(pingDeadlineMs), store.ping()])
+    },
+    async stop() {
+      stopping.abort()
+      await guarding
+      await store.closeProcess(processId)
+      await Promise.all([flights.drained(), direct.drained()])
+      await store.leaveProcess(processId)
+      await temporal.close()
+    },
+  }
+}
+
+function callPlatform(platform: Platform): CallPlatform {
+  if (platform.lane === 'call') return platform
+  throw new ServiceError('platform_unsupported', 'this platform has no direct calls', { legacyCode: 20006 })
+}

@@ -1,0 +1,67 @@
+/** The prediction service behind the routes: sends each request its way. Owns no state of its own. */
+import { ServiceError } from '../contracts/errors.ts'
+import type { Lane, PlatformName } from '../contracts/names.ts'
+import { prefixOf } from '../contracts/names.ts'
+import type { Store, TerminalWaiter } from '../records/store.ts'
+import type { DirectCalls } from './direct.ts'
+import type { Flights } from './flights.ts'
+import type { PredictionService } from './predictions.ts'
+import type { TemporalApi } from './temporal.ts'
+
+export interface ServiceDeps {
+  store: Store
+  waiter: TerminalWaiter
+  temporal: TemporalApi
+  flights: Flights
+  direct: DirectCalls
+  queue: string
+  taskTimeoutMs: number
+  laneOf(platform: PlatformName): Lane
+}
+
+/** Flights woken at once after `/unpause`; the others' timers make it certain. */
+const wokenFlights = 1_000
+const wokenTogether = 20
+/** A sync prediction that is a flight gets its budget from the first call on; this is for the way there. */
+const queueAllowanceMs = 30_000
+
+export function makePredictionService(deps: ServiceDeps): PredictionService {
+  const { store, temporal, flights, direct, waiter } = deps
+  return {
+    submit: (request) => flights.submit(request),
+
+    async predict(request) {
+      if (deps.laneOf(request.target.platform) === 'call') return direct.predict(request)
+      const { id } = await flights.submit(request)
+      await waiter.waitFor(id, deps.taskTimeoutMs + queueAllowanceMs)
+      const record = await store.get(id)
+      if (record === undefined) throw new ServiceError('internal', 'the record of this prediction has gone')
+      return record
+    },
+
+    async waitFor(id, waitMs) {
+      await waiter.waitFor(id, waitMs)
+      return store.get(id)
+    },
+
+    async cancel(id) {
+      const result = await store.cancel(id)
+      // A flight that waits for a timer ends sooner; what runs is told by its own process.
+      if (result.outcome === 'canceled') temporal.wakeFlight(prefixOf(id)).catch(() => undefined)
+      return result
+    },
+
+    wakeQueue() {
+      wakeAll().catch(() => undefined)
+    },
+  }
+
+  async function wakeAll(): Promise<void> {
+    const prefixes = await store.waitingFlights(deps.queue, wokenFlights)
+    const next = prefixes.values()
+    const wakeSome = async () => {
+      for (const prefix of next) await temporal.wakeFlight(prefix).catch(() => undefined)
+    }
+    await Promise.all(Array.from({ length: wokenTogether }, wakeSome))
+  }
+}

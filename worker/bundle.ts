@@ -1,0 +1,44 @@
+/** The workflow bundle: built once per version of the code and kept, because building takes seconds of CPU. */
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, extname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { bundleWorkflowCode } from '@temporalio/worker'
+
+const here = dirname(fileURLToPath(import.meta.url))
+// `index.ts` in a checkout, `index.js` in the published package.
+const extension = extname(fileURLToPath(import.meta.url))
+const sources = [join(here, '../workflows'), join(here, '../contracts')]
+const entry = join(here, `../workflows/index${extension}`)
+
+export interface Bundle {
+  codePath: string
+}
+
+/** Path of a bundle that fits the code; built into `folder` if it is not there. Safe against concurrent building. */
+export async function workflowBundle(folder: string): Promise<Bundle> {
+  const codePath = join(folder, `workflows-${digest()}.js`)
+  if (existsSync(codePath)) return { codePath }
+  const { code } = await bundleWorkflowCode({ workflowsPath: entry, logger: quiet })
+  mkdirSync(folder, { recursive: true })
+  const half = `${codePath}.${process.pid}`
+  writeFileSync(half, code)
+  renameSync(half, codePath)
+  return { codePath }
+}
+
+function digest(): string {
+  const hash = createHash('sha256')
+  hash.update(createRequire(import.meta.url)('@temporalio/worker/package.json').version)
+  for (const folder of sources) {
+    for (const name of readdirSync(folder).sort()) {
+      if (extname(name) !== extension) continue
+      hash.update(name).update(readFileSync(join(folder, name)))
+    }
+  }
+  return hash.digest('hex').slice(0, 20)
+}
+
+const ignore = () => undefined
+const quiet = { log: ignore, trace: ignore, debug: ignore, info: ignore, warn: ignore, error: ignore }

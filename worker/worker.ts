@@ -1,0 +1,139 @@
+/** The Temporal workers of one process: flights on the deployment's queue, guards on a queue of their own. */
+import { setTimeout as delay } from 'node:timers/promises'
+import {
+  NativeConnection,
+  type NativeConnectionOptions,
+  Worker as TemporalWorker,
+  type Worker,
+} from '@temporalio/worker'
+import type { CallDeps } from '../activities/call.ts'
+import { withFailures } from '../activities/failure.ts'
+import { makeFlightActivities } from '../activities/fly.ts'
+import { makeGuardActivities } from '../activities/guard.ts'
+import { makePlaces } from '../activities/places.ts'
+import { guardQueueOf } from '../contracts/names.ts'
+import type { Bundle } from './bundle.ts'
+import { registerSearchAttributes } from './search-attributes.ts'
+
+export interface WorkersOptions extends CallDeps {
+  connection: NativeConnectionOptions
+  namespace: string
+  taskQueue: string
+  bundle: Bundle
+  /** Platform calls at once (`WORKER_CONCURRENCY`). */
+  concurrency: number
+  warn(text: string): void
+  info(text: string): void
+}
+
+export interface Workers {
+  /** Resolves when both workers poll. */
+  started: Promise<void>
+  /** Rejects if a worker fails for good; resolves after `stop`. */
+  ended: Promise<void>
+  /** True while both poll. */
+  running(): boolean
+  /** Takes nothing new; calls that run go on, to the task timeout. Then the connection closes. */
+  stop(): Promise<void>
+}
+
+const firstPauseMs = 500
+const longestPauseMs = 5_000
+/** Flights that wait (for a store, for a call elsewhere) must not keep ready ones from the free places. */
+const spareActivities = 4
+const guardActivities = 1_000
+const cachedWorkflows = 1_000
+
+export function startWorkers(options: WorkersOptions): Workers {
+  const draining = new AbortController()
+  let workers: Worker[] = []
+  let connection: NativeConnection | undefined
+  const started = Promise.withResolvers<void>()
+  // Whoever does not wait for the start learns of its failure from `ended`.
+  started.promise.catch(() => undefined)
+
+  async function run(): Promise<void> {
+    connection = await connect(options, draining.signal)
+    if (connection === undefined) return started.resolve()
+    await registerSearchAttributes(connection, options.namespace, options.warn)
+    workers = await createWorkers(options, connection, draining.signal)
+    const runs = workers.map((worker) => worker.run())
+    started.resolve()
+    if (draining.signal.aborted) stopPolling()
+    try {
+      await Promise.all(runs)
+    } finally {
+      // One worker failed: the other must not stay behind half-alive.
+      draining.abort()
+      stopPolling()
+      await Promise.allSettled(runs)
+      await connection.close()
+    }
+  }
+
+  function stopPolling(): void {
+    for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown()
+  }
+
+  const ended = run()
+  ended.catch((error) => started.reject(error))
+
+  return {
+    started: started.promise,
+    ended,
+    running: () => workers.length > 0 && workers.every((worker) => worker.getState() === 'RUNNING'),
+    async stop() {
+      draining.abort()
+      stopPolling()
+      await ended
+    },
+  }
+}
+
+/** Temporal away is no reason to give up: the worker keeps trying until it is told to stop. */
+async function connect(
+  { connection, info }: WorkersOptions,
+  stop: AbortSignal,
+): Promise<NativeConnection | undefined> {
+  for (let pauseMs = firstPauseMs; !stop.aborted; pauseMs = Math.min(longestPauseMs, pauseMs * 2)) {
+    try {
+      return await NativeConnection.connect(connection)
+    } catch {
+      info('the workflow service cannot be reached yet')
+      await delay(pauseMs, undefined, { signal: stop }).catch(() => undefined)
+    }
+  }
+  return undefined
+}
+
+async function createWorkers(
+  options: WorkersOptions,
+  connection: NativeConnection,
+  draining: AbortSignal,
+): Promise<Worker[]> {
+  const { namespace, taskQueue, bundle, concurrency, limits, store } = options
+  const shared = {
+    connection,
+    namespace,
+    workflowBundle: bundle,
+    // With the default of 10 s, the workflows of a killed worker wait that long for it.
+    stickyQueueScheduleToStartTimeout: '1s',
+    maxCachedWorkflows: cachedWorkflows,
+  } as const
+  const places = makePlaces(concurrency)
+  const flights = await TemporalWorker.create({
+    ...shared,
+    taskQueue,
+    activities: withFailures(makeFlightActivities({ ...options, places, draining })),
+    maxConcurrentActivityTaskExecutions: concurrency + spareActivities,
+    shutdownGraceTime: limits.taskTimeoutMs,
+  })
+  const guards = await TemporalWorker.create({
+    ...shared,
+    taskQueue: guardQueueOf(taskQueue),
+    activities: withFailures(makeGuardActivities(store)),
+    maxConcurrentActivityTaskExecutions: guardActivities,
+    shutdownGraceTime: 0,
+  })
+  return [flights, guards]
+}

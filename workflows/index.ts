@@ -1,0 +1,3 @@
+/** Every workflow of the bundle. */
+export { flight } from './flight.ts'
+export { guard } from './guard.ts'
