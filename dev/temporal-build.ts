@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process'
 import { createWriteStream, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { finished } from 'node:stream/promises'
+import { quoted } from './start-error.ts'
 import { type Provide, temporalVersion } from './temporal-release.ts'
 
 const progressEveryMs = 5_000
@@ -49,8 +50,6 @@ async function goInstall(module: string, env: NodeJS.ProcessEnv, log: string): P
   if (code !== 0) throw new Error(`go install: ${lastLine(log)} (all of it in ${log})`)
 }
 
-/** Addresses are left out: a proxy's may hold a password. */
 function lastLine(log: string): string {
-  const line = readFileSync(log, 'utf8').trim().split('\n').at(-1) ?? ''
-  return line.replaceAll(/https?:\/\/[^\s:"]+/g, '…').slice(0, 300)
+  return quoted(readFileSync(log, 'utf8').trim().split('\n').at(-1) ?? '')
 }

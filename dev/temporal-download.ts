@@ -5,6 +5,7 @@
 import { execFile } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { quoted } from './start-error.ts'
 import { type Provide, temporalVersion } from './temporal-release.ts'
 
 const timeLimitMs = 60_000
@@ -57,11 +58,7 @@ function downloaded(folder: string): string {
   return largest
 }
 
+/** The last two causes of the chain that the SDK reports. */
 function shortened(message: string): string {
-  const cause = message
-    .replaceAll(/https?:\/\/[^\s):]+/g, '…')
-    .split(': ')
-    .slice(-2)
-    .join(': ')
-  return cause.slice(0, 300) || 'the download failed'
+  return quoted(message).split(': ').slice(-2).join(': ') || 'the download failed'
 }

@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Connection } from '@temporalio/client'
 import { freePorts, isFree, loopback } from './free-ports.ts'
 import { forgetChild, noteChild, stopOrphan } from './orphan.ts'
-import { StartError } from './start-error.ts'
+import { quoted, StartError } from './start-error.ts'
 
 export interface TemporalOptions {
   /** The executable, see `findTemporal`. */
@@ -218,8 +218,5 @@ async function complete(connection: Connection, namespace: string): Promise<bool
 
 function lastLine(logFile: string): string {
   const lines = readFileSync(logFile, 'utf8').trim().split('\n')
-  return (lines.findLast((line) => /error|address already in use/i.test(line)) ?? lines.at(-1) ?? '').slice(
-    0,
-    500,
-  )
+  return quoted(lines.findLast((line) => /error|address already in use/i.test(line)) ?? lines.at(-1) ?? '')
 }
