@@ -1,32 +1,8 @@
 /** Gathers concurrent requests of one model into batches (specification 7.1). Rows are its adapter's business. */
 
-import { ValueError } from '../errors.ts'
 import type { BatchAdapter } from './adapters.ts'
-import type { Call, ModelQueue } from './queue.ts'
-
-export interface BatchingOptions {
-  /** Most rows of a batch; batching is on above 1. A larger single request runs alone. */
-  maxSize: number
-  /** Longest wait of a batch's oldest request. */
-  maxDelayMs?: number
-  /** Batches that run at the same time. */
-  maxConcurrent?: number
-  /** The wait shrinks with how full recent batches were: an idle model answers at once. */
-  adaptive?: boolean
-}
-
-/** Throws `ValueError` for options out of range. */
-export function checkBatching({ maxSize, maxDelayMs = 0, maxConcurrent = 1 }: BatchingOptions): void {
-  if (!Number.isInteger(maxSize) || maxSize < 1) {
-    throw new ValueError(`batching.maxSize must be an integer of at least 1, got ${maxSize}`)
-  }
-  if (!Number.isFinite(maxDelayMs) || maxDelayMs < 0) {
-    throw new ValueError(`batching.maxDelayMs must be 0 or more, got ${maxDelayMs}`)
-  }
-  if (!Number.isInteger(maxConcurrent) || maxConcurrent < 1) {
-    throw new ValueError(`batching.maxConcurrent must be an integer of at least 1, got ${maxConcurrent}`)
-  }
-}
+import { type BatchingOptions, type Call, checkBatching } from './limits.ts'
+import type { ModelQueue } from './queue.ts'
 
 /** One request that waits for its batch. */
 interface Waiting<C extends Call> {

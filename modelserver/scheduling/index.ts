@@ -1,13 +1,16 @@
 /** The door of scheduling: queues and limits, batches, worker threads, and the metrics a server is watched by. */
 
 export { type BatchAdapter, listBatches, tensorBatches } from './adapters.ts'
-export { Batcher, type BatchingOptions, checkBatching } from './batcher.ts'
-export { type ModelMetrics, type ModelSource, ServerMetrics } from './metrics.ts'
+export { Batcher } from './batcher.ts'
 export {
+  type BatchingOptions,
   type Call,
+  checkBatching,
   checkLimits,
-  ModelQueue,
   type QueueLimits,
   type RejectReason,
   TimeLimitError,
-} from './queue.ts'
+} from './limits.ts'
+export { type ModelMetrics, type ModelSource, ServerMetrics } from './metrics.ts'
+export { ModelQueue } from './queue.ts'
+export { type ThreadedModelOptions, threadedModel } from './threaded-model.ts'

@@ -1,7 +1,7 @@
 /** What a server counts and how Prometheus reads it (specification 7.6). One registry per server; measures nothing itself. */
 
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
-import type { RejectReason } from './queue.ts'
+import type { RejectReason } from './limits.ts'
 
 /** Read when metrics are scraped, never on a request's path. */
 export interface ModelSource {

@@ -1,51 +1,7 @@
 /** One model's queue: how many requests run, wait and are turned away (specification 7.2). Knows nothing of batches. */
 
-import { HttpError, OverloadedError, ValueError } from '../errors.ts'
-
-/**
- * What the scheduler needs of a request's context. `signal` may be a lazy getter: it is touched only by requests
- * that wait or have a time limit.
- */
-export interface Call {
-  readonly signal: AbortSignal
-  /** Aborts `signal` with this reason. */
-  abort(reason: unknown): void
-}
-
-/** Limits of one model. Left out = off, except `maxQueueSize` = 100, which counts once something makes requests wait. */
-export interface QueueLimits {
-  /** Requests (or batches) that run at the same time. */
-  maxConcurrency?: number
-  /** Requests that may wait for their turn or for a batch to leave. 0 = none waits. */
-  maxQueueSize?: number
-  queueTimeoutMs?: number
-  /** Longest predict, explain or generate. The request's slot is free again at that moment. */
-  timeoutMs?: number
-}
-
-/** Label `reason` of `model_rejected_total`. */
-export type RejectReason = 'queue_full' | 'queue_timeout' | 'draining' | 'unloading' | 'timeout'
-
-/** The model took longer than `timeoutMs`: 504. Also the reason that the request's signal aborts with. */
-export class TimeLimitError extends HttpError {
-  override name = 'TimeoutError'
-}
-
-/** Throws `ValueError` for limits that are not integers in their range. */
-export function checkLimits(limits: QueueLimits): void {
-  const least: Record<keyof QueueLimits, number> = {
-    maxConcurrency: 1,
-    maxQueueSize: 0,
-    queueTimeoutMs: 1,
-    timeoutMs: 1,
-  }
-  for (const [name, from] of Object.entries(least)) {
-    const value = limits[name as keyof QueueLimits]
-    if (value !== undefined && (!Number.isInteger(value) || value < from)) {
-      throw new ValueError(`${name} must be an integer of at least ${from}, got ${value}`)
-    }
-  }
-}
+import { OverloadedError } from '../errors.ts'
+import { type Call, checkLimits, type QueueLimits, type RejectReason, TimeLimitError } from './limits.ts'
 
 const longestRetryAfterS = 60
 
