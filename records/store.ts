@@ -223,6 +223,8 @@ export interface Store {
   waitingFlights(queue: string, limit: number): Promise<string[]>
 
   get(id: string): Promise<StoredPrediction | undefined>
+  /** What the prediction was asked with. */
+  inputsOf(id: string): Promise<JsonText | undefined>
   list(filter: ListFilter): Promise<Page>
   count(queue: string): Promise<QueueCounts>
   /** Those of `ids` that are terminal, with their status. Cheap: callers poll it. */

@@ -1,0 +1,161 @@
+/** The store over any engine: names each write's kind and keys, adds process life. Holds no SQL. */
+import { makeAdmission } from './admission.ts'
+import { makeEndings, type TransitionRequest } from './endings.ts'
+import { type Engine, oneByOne, type WriteKind } from './group.ts'
+import { makeListing } from './listing.ts'
+import { makeOutbox } from './outbox.ts'
+import { makeProcessRows } from './process-rows.ts'
+import { makeQueues } from './queues.ts'
+import { expiryChunk, makeRetention } from './retention.ts'
+import type { Dialect } from './statement.ts'
+import type { Admission, NewSyncPrediction, ProcessRole, Store } from './store.ts'
+import { makeTakes, type ReleaseRequest, type TakeRequest } from './takes.ts'
+import { startWatchdog, type WatchdogOptions } from './watchdog.ts'
+
+/** How a process shows the others that it lives. */
+export interface ProofOfLife {
+  begin(processId: string): Promise<void>
+  /** One look at another process; true only if it can never write again as a live one. */
+  isGone(processId: string): Promise<boolean>
+  end(processId: string): Promise<void>
+  /** Its row says `dead`: whatever proved its life may be removed. */
+  forget(processId: string): Promise<void>
+  close(): Promise<void>
+}
+
+export interface StoreOptions {
+  /** Every change of a record is also written to the outbox, for an external record service. */
+  mirror?: boolean
+  /** How long an idempotency key stands for its first request. */
+  keyLifetimeMs?: number
+  watchdog?: WatchdogOptions
+}
+
+const dayMs = 24 * 60 * 60 * 1000
+
+export function composeStore(
+  dialect: Dialect,
+  engine: Engine,
+  life: ProofOfLife,
+  { mirror = false, keyLifetimeMs = dayMs, watchdog }: StoreOptions,
+): Store {
+  const outbox = makeOutbox(dialect, { mirror })
+  const admission = makeAdmission(dialect, outbox, keyLifetimeMs)
+  const takes = makeTakes(dialect, outbox)
+  const endings = makeEndings(dialect, outbox)
+  const queues = makeQueues(dialect)
+  const listing = makeListing(dialect)
+  const processes = makeProcessRows(dialect)
+  const retention = makeRetention(dialect, keyLifetimeMs)
+
+  const register = oneByOne(everything, (r: { id: string; role: ProcessRole }, now) =>
+    processes.register(r.id, r.role, now),
+  )
+  const open = oneByOne(everything, (id: string) => processes.open(id))
+  const closeRow = oneByOne(everything, (id: string) => processes.close(id))
+  const die = oneByOne(everything, (id: string) => processes.die(id))
+  const admit = oneByOne(
+    (r: Admission) => r.items.map((item) => item.id),
+    (r, now) => admission.admit(r, now),
+  )
+  const begin = oneByOne(
+    (r: { prediction: NewSyncPrediction; processId: string }) => [r.prediction.id],
+    (r, now) => admission.begin(r.prediction, r.processId, now),
+  )
+  const take: WriteKind<TakeRequest, Awaited<ReturnType<Store['take']>>> = { keys: ownId, run: takes.take }
+  const release = oneByOne(ownId<ReleaseRequest>, (r, now) => takes.release(r, now))
+  const transition: WriteKind<TransitionRequest, Awaited<ReturnType<Store['transition']>>> = {
+    keys: ownId,
+    run: endings.transition,
+  }
+  const discard = oneByOne(
+    (ids: readonly string[]) => ids,
+    (ids, now) => admission.discard(ids, now),
+  )
+  const cancel = oneByOne(
+    (id: string) => [id],
+    (id, now) => endings.cancel(id, now),
+  )
+  const deletePending = oneByOne(everything, (r: { queue: string; modelName: string | undefined }, now) =>
+    endings.deletePending(r.queue, r.modelName, now),
+  )
+  const pause = oneByOne(everything, (queue: string) => queues.pause(queue))
+  const unpause = oneByOne(everything, (queue: string) => queues.unpause(queue))
+  const settle = oneByOne(everything, (r: { processId: string; errorInfo: string }, now) =>
+    endings.settle(r.processId, r.errorInfo, now),
+  )
+  const markStarted = oneByOne(none, (prefixes: readonly string[]) => admission.markStarted(prefixes))
+  const outboxDone = oneByOne(none, (seq: number) => outbox.done(seq))
+  const expire = oneByOne(everything, (before: number, now) => retention.expire(before, now))
+
+  let stopWatchdog: (() => void) | undefined
+
+  return {
+    async registerProcess(processId, role) {
+      // First the proof, then the row: nobody may ever see a row whose process seems gone.
+      await life.begin(processId)
+      await engine.write(register, { id: processId, role })
+      stopWatchdog ??= startWatchdog(watchdog)
+    },
+    openProcess: (processId) => engine.write(open, processId),
+    closeProcess: (processId) => engine.write(closeRow, processId),
+    async observeProcess(processId) {
+      const state = await engine.read(() => processes.state(processId))
+      if (state === 'unknown' || state === 'dead' || !(await life.isGone(processId))) return state
+      await engine.write(die, processId)
+      await life.forget(processId)
+      return 'dead'
+    },
+    async leaveProcess(processId) {
+      await engine.write(die, processId)
+      await life.end(processId)
+      await life.forget(processId)
+    },
+
+    admit: (request) => engine.write(admit, request),
+    begin: (prediction, processId) => engine.write(begin, { prediction, processId }),
+    take: (id, processId, limits, again = false) => engine.write(take, { id, processId, limits, again }),
+    release: (id, token, retryInMs, code) => engine.write(release, { id, token, retryInMs, code }),
+    transition: (id, to, fields, token) => engine.write(transition, { id, to, fields, token }),
+    discard: (ids) => engine.write(discard, ids),
+    cancel: (id) => engine.write(cancel, id),
+    deletePending: (queue, modelName) => engine.write(deletePending, { queue, modelName }),
+
+    pause: (queue) => engine.write(pause, queue),
+    unpause: (queue) => engine.write(unpause, queue),
+    waitingFlights: (queue, limit) => engine.read(() => queues.waitingFlights(queue, limit)),
+
+    get: (id) => engine.read(() => listing.get(id)),
+    inputsOf: (id) => engine.read(() => listing.inputs(id)),
+    list: (filter) => engine.read(() => listing.list(filter)),
+    count: (queue) => engine.read(() => queues.count(queue)),
+    terminalAmong: (ids) => engine.read(() => listing.terminalAmong(ids)),
+    meanRunMs: (modelName) => engine.read(() => queues.meanRunMs(modelName)),
+
+    settle: (processId, errorInfo) => engine.write(settle, { processId, errorInfo }),
+    markStarted: (prefixes) => engine.write(markStarted, prefixes),
+
+    outboxNext: (ids) => engine.read(() => outbox.next(ids)),
+    outboxDone: (seq) => engine.write(outboxDone, seq),
+
+    async expire(endedBefore) {
+      for (let total = 0; ; ) {
+        const deleted = await engine.write(expire, endedBefore.getTime())
+        total += deleted
+        if (deleted < expiryChunk) return total
+      }
+    },
+    async ping() {
+      await engine.read(() => processes.state(''))
+    },
+    async close() {
+      await engine.close()
+      stopWatchdog?.()
+      await life.close()
+    },
+  }
+}
+
+const everything = () => 'all' as const
+const none = () => []
+const ownId = <Request extends { id: string }>(request: Request) => [request.id]

@@ -1,0 +1,192 @@
+/** How records end: transition, cancel, delete pending, settle. Terminal statuses absorb; the first write wins. */
+import { ServiceError } from '../contracts/errors.ts'
+import type { UnstartedFlight } from '../contracts/flights.ts'
+import { isTerminal, type TerminalStatus } from '../contracts/statuses.ts'
+import type { Outbox } from './outbox.ts'
+import type { Dialect, Operation } from './statement.ts'
+import type { CancelResult, TransitionFields, TransitionResult } from './store.ts'
+
+export interface TransitionRequest {
+  id: string
+  to: TerminalStatus
+  fields: TransitionFields
+  token: number | undefined
+}
+
+export function makeEndings(dialect: Dialect, outbox: Outbox) {
+  const standing = dialect.prepare((db, p: { ids: string }) =>
+    dialect.locking(
+      db
+        .selectFrom('predictions')
+        .select(['id', 'status', 'token'])
+        .where('id', 'in', dialect.among(p.ids))
+        .orderBy('id'),
+    ),
+  )
+  const end = dialect.prepare(
+    (
+      db,
+      p: {
+        id: string
+        status: TerminalStatus
+        runningTime: string
+        errorInfo: string
+        errorCode: string
+        runMs: number | null
+        now: number
+      },
+    ) =>
+      db
+        .updateTable('predictions')
+        .set({
+          status: p.status,
+          running_time: p.runningTime,
+          error_info: p.errorInfo,
+          error_code: p.errorCode,
+          run_ms: p.runMs,
+          ended_at: p.now,
+          holder: null,
+          retry_at: null,
+        })
+        .where('id', '=', p.id),
+  )
+  const insertOutputs = dialect.prepare((db, p: { id: string; outputs: string }) =>
+    db.insertInto('prediction_outputs').values({ id: p.id, outputs: p.outputs }),
+  )
+  const countPending = dialect.prepare((db, p: { queue: string }) =>
+    db
+      .selectFrom('predictions')
+      .select((of) => of.fn.countAll<number>().as('pending'))
+      .where('queue', '=', p.queue)
+      .where('status', '=', 'pending'),
+  )
+  // An empty model name means every model: names are never empty.
+  const cancelPending = dialect.prepare((db, p: { queue: string; modelName: string; now: number }) =>
+    db
+      .updateTable('predictions')
+      .set({ status: 'canceled', error_code: 'prediction_canceled', ended_at: p.now })
+      .where('queue', '=', p.queue)
+      .where('status', '=', 'pending')
+      .where((is) => is.or([is(is.val(p.modelName), '=', ''), is('model_name', '=', p.modelName)]))
+      .returning('id'),
+  )
+  const processState = dialect.prepare((db, p: { id: string }) =>
+    db.selectFrom('processes').select('state').where('id', '=', p.id),
+  )
+  const interrupt = dialect.prepare((db, p: { holder: string; errorInfo: string; now: number }) =>
+    db
+      .updateTable('predictions')
+      .set({
+        status: 'failed',
+        error_info: p.errorInfo,
+        error_code: 'interrupted',
+        ended_at: p.now,
+        holder: null,
+      })
+      .where('holder', '=', p.holder)
+      .where('flight', 'is', null)
+      .where('status', '=', 'running')
+      .returning('id'),
+  )
+  const unstarted = dialect.prepare((db, p: { processId: string }) =>
+    db
+      .selectFrom('flights')
+      .innerJoin('predictions', 'predictions.flight', 'flights.prefix')
+      .select(['prefix', 'flights.platform', 'lane', 'heartbeat_timeout_ms', 'predictions.id', 'model_name'])
+      .where('process_id', '=', p.processId)
+      .where('started', '=', 0)
+      .where('status', 'in', ['pending', 'running'])
+      .orderBy('seq'),
+  )
+
+  return {
+    /** All transitions of one group, each id once. */
+    *transition(requests: readonly TransitionRequest[], now: number): Operation<TransitionResult[]> {
+      const ids = JSON.stringify(requests.map((request) => request.id))
+      const rows = new Map((yield* standing({ ids })).map((row) => [row.id, row]))
+      const results: TransitionResult[] = []
+      const changed: string[] = []
+      for (const { id, to, fields, token } of requests) {
+        const row = rows.get(id)
+        if (row === undefined) {
+          results.push({ changed: false, status: 'unknown' })
+        } else if (isTerminal(row.status) || (to === 'failed' && token !== row.token)) {
+          results.push({ changed: false, status: row.status })
+        } else {
+          yield* end({ id, status: to, ...endFields(fields, to), now })
+          if (fields.outputs !== undefined) yield* insertOutputs({ id, outputs: fields.outputs })
+          results.push({ changed: true, status: to })
+          changed.push(id)
+        }
+      }
+      yield* outbox.changed(changed, now)
+      return results
+    },
+
+    *cancel(id: string, now: number): Operation<CancelResult> {
+      const [row] = yield* standing({ ids: JSON.stringify([id]) })
+      if (row === undefined) return { outcome: 'unknown' }
+      if (row.status === 'canceled') return { outcome: 'already_canceled' }
+      if (isTerminal(row.status)) return { outcome: 'terminal', status: row.status }
+      yield* end({
+        id,
+        status: 'canceled',
+        ...endFields({ errorCode: 'prediction_canceled' }, 'canceled'),
+        now,
+      })
+      yield* outbox.changed([id], now)
+      return { outcome: 'canceled' }
+    },
+
+    *deletePending(
+      queue: string,
+      modelName: string | undefined,
+      now: number,
+    ): Operation<{ deleted: number; pending: number }> {
+      const pending = (yield* countPending({ queue }))[0]?.pending ?? 0
+      const ids = (yield* cancelPending({ queue, modelName: modelName ?? '', now })).map((row) => row.id)
+      yield* outbox.changed(ids, now)
+      // Another admission may slip in between the two statements where writers are not alone.
+      return { deleted: ids.length, pending: Math.max(pending, ids.length) }
+    },
+
+    *settle(
+      processId: string,
+      errorInfo: string,
+      now: number,
+    ): Operation<{ interrupted: number; flights: UnstartedFlight[] }> {
+      const [process] = yield* processState({ id: processId })
+      if (process !== undefined && process.state !== 'dead') {
+        throw new ServiceError('conflict', 'Only a dead process can be settled')
+      }
+      const ids = (yield* interrupt({ holder: processId, errorInfo, now })).map((row) => row.id)
+      yield* outbox.changed(ids, now)
+      const flights = new Map<string, UnstartedFlight>()
+      for (const row of yield* unstarted({ processId })) {
+        const { prefix, platform, lane, heartbeat_timeout_ms: heartbeatTimeoutMs } = row
+        const flight = flights.get(prefix) ?? {
+          prefix,
+          platform,
+          lane,
+          heartbeatTimeoutMs,
+          ids: [],
+          models: [],
+        }
+        flight.ids.push(row.id)
+        if (!flight.models.includes(row.model_name)) flight.models.push(row.model_name)
+        flights.set(prefix, flight)
+      }
+      return { interrupted: ids.length, flights: [...flights.values()] }
+    },
+  }
+}
+
+function endFields(fields: TransitionFields, to: TerminalStatus) {
+  return {
+    runningTime: fields.runningTime ?? '',
+    errorInfo: fields.errorInfo ?? '',
+    errorCode: fields.errorCode ?? '',
+    // Failures would draw the mean of successes towards nothing or towards the timeout.
+    runMs: to === 'succeeded' ? (fields.runMs ?? null) : null,
+  }
+}

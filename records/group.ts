@@ -1,0 +1,75 @@
+/** What is asked of the store in one turn of the event loop: a group, one transaction. Orders it; runs nothing. */
+import { ServiceError } from '../contracts/errors.ts'
+import type { Operation } from './statement.ts'
+
+/** One kind of write. Requests of one group that touch different keys may run together and in any order. */
+export interface WriteKind<Request, Result> {
+  run(requests: readonly Request[], now: number): Operation<Result[]>
+  /** What a request touches; `all` is alone, after everything before it and before everything after it. */
+  keys(request: Request): readonly string[] | 'all'
+}
+
+export interface Engine {
+  /** Atomic. Rejects with `store_unavailable` at the deadline, having written nothing. */
+  write<Request, Result>(kind: WriteKind<Request, Result>, request: Request): Promise<Result>
+  read<Result>(ask: () => Operation<Result>): Promise<Result>
+  close(): Promise<void>
+}
+
+export interface Entry {
+  kind: WriteKind<unknown, unknown>
+  request: unknown
+  /** On the monotonic clock. */
+  deadline: number
+  resolve(result: unknown): void
+  reject(error: unknown): void
+}
+
+export interface Batch {
+  kind: WriteKind<unknown, unknown>
+  entries: Entry[]
+}
+
+/** A kind whose requests run one after the other. */
+export function oneByOne<Request, Result>(
+  keys: (request: Request) => readonly string[] | 'all',
+  runOne: (request: Request, now: number) => Operation<Result>,
+): WriteKind<Request, Result> {
+  return {
+    keys,
+    *run(requests, now) {
+      const results: Result[] = []
+      for (const request of requests) results.push(yield* runOne(request, now))
+      return results
+    },
+  }
+}
+
+/** Batches in an order in which no request overtakes an earlier one that touches the same key. */
+export function batchesOf(entries: readonly Entry[]): Batch[] {
+  const batches: Batch[] = []
+  let wave = new Map<WriteKind<unknown, unknown>, Batch>()
+  let touched = new Set<string>()
+  const newWave = () => {
+    wave = new Map()
+    touched = new Set()
+  }
+  for (const entry of entries) {
+    const keys = entry.kind.keys(entry.request)
+    if (keys === 'all' || keys.some((key) => touched.has(key))) newWave()
+    let batch = wave.get(entry.kind)
+    if (batch === undefined) {
+      batch = { kind: entry.kind, entries: [] }
+      wave.set(entry.kind, batch)
+      batches.push(batch)
+    }
+    batch.entries.push(entry)
+    if (keys === 'all') newWave()
+    else for (const key of keys) touched.add(key)
+  }
+  return batches
+}
+
+export function storeUnavailable(cause?: unknown): ServiceError {
+  return new ServiceError('store_unavailable', 'The record store cannot be reached now', { cause })
+}

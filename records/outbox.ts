@@ -1,0 +1,74 @@
+/** Changes that must reach somebody outside, written in the transaction that makes them. Sends nothing. */
+
+import type { Dialect, Operation } from './statement.ts'
+import type { JsonText, NewPrediction, OutboxRow } from './store.ts'
+import type { PredictionRow } from './tables.ts'
+
+export type Outbox = ReturnType<typeof makeOutbox>
+
+/** With `mirror` every creation and change of a record is written down for the external record service. */
+export function makeOutbox(dialect: Dialect, options: { mirror: boolean }) {
+  const insert = dialect.prepare((db, p: { id: string; kind: string; body: string; now: number }) =>
+    db.insertInto('outbox').values({ prediction_id: p.id, kind: p.kind, body: p.body, created_at: p.now }),
+  )
+  const records = dialect.prepare((db, p: { ids: string }) =>
+    db
+      .selectFrom('predictions')
+      .leftJoin('prediction_outputs', 'prediction_outputs.id', 'predictions.id')
+      .select(['predictions.id', 'status', 'running_time', 'error_info', 'queue_id', 'outputs'])
+      .where('predictions.id', 'in', dialect.among(p.ids)),
+  )
+  const oldest = dialect.prepare((db, p: { ids: string }) =>
+    db
+      .selectFrom('outbox')
+      .selectAll()
+      .where('seq', 'in', (inner) =>
+        inner
+          .selectFrom('outbox')
+          .select((of) => of.fn.min('seq').as('seq'))
+          .where('prediction_id', 'in', dialect.among(p.ids))
+          .groupBy('prediction_id'),
+      )
+      .orderBy('seq'),
+  )
+  const remove = dialect.prepare((db, p: { seq: number }) => db.deleteFrom('outbox').where('seq', '=', p.seq))
+
+  return {
+    /** Body: `{"call":"create","uid","task"}`, `task` as the record service's POST wants it. */
+    *created(prediction: NewPrediction, status: string, queueNum: number, now: number): Operation<void> {
+      if (!options.mirror) return
+      const { id, modelName, modelVersion, uid } = prediction
+      const task = { id, model_name: modelName, model_version: modelVersion, queue_num: queueNum, status }
+      yield* insert({ id, kind: 'mirror', body: JSON.stringify({ call: 'create', uid, task }), now })
+    },
+
+    /** Body: `{"call":"update","task"}`, `task` as its PUT wants it; outputs digit for digit. */
+    *changed(ids: readonly string[], now: number): Operation<void> {
+      if (!options.mirror || ids.length === 0) return
+      for (const row of yield* records({ ids: JSON.stringify(ids) })) {
+        yield* insert({ id: row.id, kind: 'mirror', body: updateBody(row), now })
+      }
+    },
+
+    *next(predictionIds: readonly string[]): Operation<OutboxRow[]> {
+      const rows = yield* oldest({ ids: JSON.stringify(predictionIds) })
+      return rows.map((row) => ({
+        seq: row.seq,
+        predictionId: row.prediction_id,
+        kind: row.kind,
+        body: row.body,
+      }))
+    },
+
+    *done(seq: number): Operation<void> {
+      yield* remove({ seq })
+    },
+  }
+}
+
+type Changed = Pick<PredictionRow, 'id' | 'status' | 'running_time' | 'error_info' | 'queue_id'>
+
+function updateBody({ outputs, ...task }: Changed & { outputs: JsonText | null }): JsonText {
+  const known = JSON.stringify(task).slice(0, -1)
+  return `{"call":"update","task":${known},"outputs":${outputs ?? 'null'}}}`
+}

@@ -1,0 +1,84 @@
+/** The queue as a whole: pause, who waits, how many, how long a model takes. Changes no prediction. */
+import type { Dialect, Operation } from './statement.ts'
+import type { QueueCounts } from './store.ts'
+
+/** How many of a model's latest successes tell its run time. */
+const sampleSize = 20
+
+export function makeQueues(dialect: Dialect) {
+  const insertPaused = dialect.prepare((db, p: { name: string }) =>
+    db
+      .insertInto('queues')
+      .values({ name: p.name, paused: 1 })
+      .onConflict((conflict) =>
+        conflict.column('name').doUpdateSet({ paused: 1 }).where('queues.paused', '=', 0),
+      )
+      .returning('name'),
+  )
+  const setUnpaused = dialect.prepare((db, p: { name: string }) =>
+    db
+      .updateTable('queues')
+      .set({ paused: 0 })
+      .where('name', '=', p.name)
+      .where('paused', '=', 1)
+      .returning('name'),
+  )
+  const waitingFlights = dialect.prepare((db, p: { queue: string; limit: number }) =>
+    db
+      .selectFrom('predictions')
+      .select((of) => ['flight', of.fn.min('seq').as('first')])
+      .where('queue', '=', p.queue)
+      .where('status', '=', 'pending')
+      .groupBy('flight')
+      .orderBy('first')
+      .limit(p.limit),
+  )
+  const counts = dialect.prepare((db, p: { queue: string }) =>
+    db
+      .selectFrom('predictions')
+      .select((of) => ['status', of.fn.countAll<number>().as('count')])
+      .where('queue', '=', p.queue)
+      .where('status', 'in', ['pending', 'running'])
+      .groupBy('status'),
+  )
+  const runTime = dialect.prepare((db, p: { modelName: string; limit: number }) =>
+    db
+      .selectFrom((inner) =>
+        inner
+          .selectFrom('predictions')
+          .select('run_ms')
+          .where('model_name', '=', p.modelName)
+          .where('status', '=', 'succeeded')
+          .orderBy('seq', 'desc')
+          .limit(p.limit)
+          .as('latest'),
+      )
+      .select((of) => of.fn.avg<number | null>('run_ms').as('mean')),
+  )
+
+  return {
+    *pause(queue: string): Operation<boolean> {
+      return (yield* insertPaused({ name: queue })).length > 0
+    },
+
+    *unpause(queue: string): Operation<boolean> {
+      return (yield* setUnpaused({ name: queue })).length > 0
+    },
+
+    /** Those that wait longest come first. */
+    *waitingFlights(queue: string, limit: number): Operation<string[]> {
+      const rows = yield* waitingFlights({ queue, limit })
+      return rows.flatMap(({ flight }) => (flight === null ? [] : [flight]))
+    },
+
+    *count(queue: string): Operation<QueueCounts> {
+      const rows = yield* counts({ queue })
+      const of = (status: string) => rows.find((row) => row.status === status)?.count ?? 0
+      return { waiting: of('pending'), running: of('running') }
+    },
+
+    *meanRunMs(modelName: string): Operation<number | undefined> {
+      return (yield* runTime({ modelName, limit: sampleSize }))[0]?.mean ?? undefined
+    },
+  }
+}

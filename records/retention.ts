@@ -1,0 +1,87 @@
+/** Deletes what is old: terminal records with nothing due, their payloads and keys, flights and processes left empty. */
+import type { Dialect, Operation } from './statement.ts'
+
+/** Rows of one transaction: others wait no longer than this takes. */
+export const expiryChunk = 500
+
+export function makeRetention(dialect: Dialect, keyLifetimeMs: number) {
+  const ended = dialect.prepare((db, p: { before: number; limit: number }) =>
+    db
+      .selectFrom('predictions')
+      .select(['id', 'flight'])
+      .where('ended_at', '<', p.before)
+      .where(({ not, exists, selectFrom }) =>
+        not(
+          exists(selectFrom('outbox').select('seq').whereRef('outbox.prediction_id', '=', 'predictions.id')),
+        ),
+      )
+      .orderBy('ended_at')
+      .limit(p.limit),
+  )
+  const deletions = [
+    dialect.prepare((db, p: { ids: string }) =>
+      db.deleteFrom('prediction_inputs').where('id', 'in', dialect.among(p.ids)),
+    ),
+    dialect.prepare((db, p: { ids: string }) =>
+      db.deleteFrom('prediction_outputs').where('id', 'in', dialect.among(p.ids)),
+    ),
+    dialect.prepare((db, p: { ids: string }) =>
+      db.deleteFrom('idempotency_keys').where('prediction_id', 'in', dialect.among(p.ids)),
+    ),
+    dialect.prepare((db, p: { ids: string }) =>
+      db.deleteFrom('predictions').where('id', 'in', dialect.among(p.ids)),
+    ),
+  ]
+  const emptyFlights = dialect.prepare((db, p: { prefixes: string }) =>
+    db
+      .deleteFrom('flights')
+      .where('prefix', 'in', dialect.among(p.prefixes))
+      .where(({ not, exists, selectFrom }) =>
+        not(
+          exists(
+            selectFrom('predictions').select('seq').whereRef('predictions.flight', '=', 'flights.prefix'),
+          ),
+        ),
+      ),
+  )
+  const oldKeys = dialect.prepare((db, p: { before: number }) =>
+    db.deleteFrom('idempotency_keys').where('created_at', '<', p.before),
+  )
+  const oldProcesses = dialect.prepare((db, p: { before: number }) =>
+    db
+      .deleteFrom('processes')
+      .where('state', '=', 'dead')
+      .where('created_at', '<', p.before)
+      .where(({ not, exists, selectFrom }) =>
+        not(
+          exists(selectFrom('predictions').select('seq').whereRef('predictions.holder', '=', 'processes.id')),
+        ),
+      )
+      .where(({ not, exists, selectFrom }) =>
+        not(
+          exists(
+            selectFrom('flights')
+              .select('prefix')
+              .whereRef('flights.process_id', '=', 'processes.id')
+              .where('started', '=', 0),
+          ),
+        ),
+      ),
+  )
+
+  return {
+    /** One chunk; fewer than `expiryChunk` means that no more is due. */
+    *expire(before: number, now: number): Operation<number> {
+      const rows = yield* ended({ before, limit: expiryChunk })
+      const ids = JSON.stringify(rows.map((row) => row.id))
+      for (const deletion of deletions) yield* deletion({ ids })
+      const prefixes = new Set(rows.flatMap(({ flight }) => (flight === null ? [] : [flight])))
+      yield* emptyFlights({ prefixes: JSON.stringify([...prefixes]) })
+      if (rows.length < expiryChunk) {
+        yield* oldKeys({ before: now - keyLifetimeMs })
+        yield* oldProcesses({ before })
+      }
+      return rows.length
+    },
+  }
+}

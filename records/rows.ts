@@ -1,0 +1,78 @@
+/** A prediction as a row and as the store shows it. Pure translation; no statements. */
+import type { PlatformName } from '../contracts/names.ts'
+import type { NewPrediction, StoredPrediction } from './store.ts'
+import type { PredictionRow } from './tables.ts'
+
+/** The parameters every new row needs. */
+export type NewRow = {
+  id: string
+  modelName: string
+  modelVersion: string
+  uid: string
+  queue: string
+  queueId: string
+  platform: PlatformName
+  now: number
+}
+
+export function rowOf({ id, modelName, modelVersion, uid }: NewPrediction) {
+  return { id, modelName, modelVersion, uid }
+}
+
+export function columns(row: NewRow) {
+  return {
+    id: row.id,
+    model_name: row.modelName,
+    model_version: row.modelVersion,
+    uid: row.uid,
+    queue: row.queue,
+    queue_id: row.queueId,
+    platform: row.platform,
+    created_at: row.now,
+  }
+}
+
+export const shownColumns = [
+  'id',
+  'model_name',
+  'model_version',
+  'status',
+  'running_time',
+  'error_info',
+  'error_code',
+  'created_at',
+  'started_at',
+  'ended_at',
+  'queue_num',
+  'queue_id',
+  'uid',
+  'platform',
+  'attempts',
+] as const satisfies readonly (keyof PredictionRow)[]
+
+type Shown = Pick<PredictionRow, (typeof shownColumns)[number]> & { outputs: string | null }
+
+export function storedFrom(row: Shown): StoredPrediction {
+  return {
+    id: row.id,
+    modelName: row.model_name,
+    modelVersion: row.model_version,
+    status: row.status,
+    runningTime: row.running_time,
+    errorInfo: row.error_info,
+    errorCode: row.error_code,
+    createdAt: isoTime(row.created_at),
+    startedAt: row.started_at === null ? null : isoTime(row.started_at),
+    endedAt: row.ended_at === null ? null : isoTime(row.ended_at),
+    outputs: row.outputs ?? 'null',
+    queueNum: row.queue_num,
+    queueId: row.queue_id,
+    uid: row.uid,
+    platform: row.platform,
+    attempts: row.attempts,
+  }
+}
+
+function isoTime(ms: number): string {
+  return new Date(ms).toISOString()
+}

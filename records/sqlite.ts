@@ -1,0 +1,62 @@
+/** Opens the embedded store: one SQLite file in the data folder, shared by any number of processes of one machine. */
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { setTimeout as delay } from 'node:timers/promises'
+import { composeStore, type StoreOptions } from './composed-store.ts'
+import { migrations, pendingStatements } from './migrations/migrations.ts'
+import { isPassing, makeSqliteEngine } from './sqlite-engine.ts'
+import { makeLockedFiles } from './sqlite-life.ts'
+import { sqliteDialect } from './statement.ts'
+import type { Store } from './store.ts'
+
+export interface SqliteOptions extends StoreOptions {
+  dataDir: string
+  /** How long a write is retried while the file is locked or the disk fails. */
+  writeDeadlineMs?: number
+}
+
+/** SQLite's own waiting blocks the event loop, so it is short; longer waits are asynchronous. */
+const busyTimeoutMs = 5
+
+/** Throws an `Error` of one line if the folder cannot be used or the file belongs to a newer version. */
+export async function openSqliteStore({
+  dataDir,
+  writeDeadlineMs = 5_000,
+  ...options
+}: SqliteOptions): Promise<Store> {
+  const file = join(dataDir, 'records.db')
+  const deadline = performance.now() + writeDeadlineMs
+  for (;;) {
+    let db: DatabaseSync | undefined
+    try {
+      mkdirSync(dataDir, { recursive: true })
+      const life = makeLockedFiles(dataDir)
+      db = new DatabaseSync(file, { timeout: busyTimeoutMs })
+      prepareFile(db)
+      return composeStore(sqliteDialect, makeSqliteEngine(db, { deadlineMs: writeDeadlineMs }), life, options)
+    } catch (error) {
+      db?.close()
+      if (!isPassing(error) || performance.now() > deadline) throw plainly(error, dataDir)
+    }
+    await delay(busyTimeoutMs)
+  }
+}
+
+function prepareFile(db: DatabaseSync): void {
+  db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -16000')
+  // Reading first: opening an up-to-date file needs no lock.
+  if (versionOf(db) === migrations.length) return
+  db.exec('BEGIN IMMEDIATE')
+  for (const statement of pendingStatements(versionOf(db), sqliteDialect)) db.exec(statement)
+  db.exec(`PRAGMA user_version = ${migrations.length}; COMMIT`)
+}
+
+function versionOf(db: DatabaseSync): number {
+  return Number(db.prepare('PRAGMA user_version').get()?.user_version)
+}
+
+function plainly(error: unknown, dataDir: string): Error {
+  const reason = error instanceof Error ? error.message : String(error)
+  return new Error(`The record store in ${dataDir} cannot be opened: ${reason}`, { cause: error })
+}

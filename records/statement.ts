@@ -1,0 +1,135 @@
+/** Statements built once by the query builder and run many times, in either dialect. Owns no SQL and no connection. */
+import {
+  type Compilable,
+  DummyDriver,
+  Kysely,
+  PostgresAdapter,
+  PostgresIntrospector,
+  PostgresQueryCompiler,
+  type RawBuilder,
+  SqliteAdapter,
+  SqliteIntrospector,
+  SqliteQueryCompiler,
+  sql,
+} from 'kysely'
+import type { Tables } from './tables.ts'
+
+/** A value that is known when the statement runs. */
+class Slot {
+  readonly name: string
+  constructor(name: string) {
+    this.name = name
+  }
+}
+
+export type Value = string | number | null
+
+/** A compiled statement. Its identity is the key under which a connection keeps the prepared form. */
+export interface Statement {
+  readonly sql: string
+  /** Short and unique: PostgreSQL names prepared statements. */
+  readonly name: string
+}
+
+/** What an operation asks of the connection that runs it. */
+export interface Ask {
+  statement: Statement
+  values: Value[]
+}
+
+/** A piece of a transaction: yields statements, gets their rows, returns its result. Runs on any connection. */
+export type Operation<T> = Generator<Ask, T, unknown[]>
+
+/** A prepared question: `yield* question(params)` gives its rows. */
+export type Question<P, R> = (params: P) => Operation<R[]>
+
+type Params = Record<string, Value>
+
+export interface Dialect {
+  readonly name: 'sqlite' | 'postgres'
+  readonly identity: string
+  /** Compiles once. The callback sees every parameter as if it had its value. */
+  prepare<P extends Params, R>(build: (db: Kysely<Tables>, params: P) => Compilable<R>): Question<P, R>
+  /** The strings of a JSON array, as a subquery for `in`. */
+  among(idsAsJson: string): RawBuilder<string>
+  /** Nobody else changes these rows until the end of the transaction. SQLite has one writer anyway. */
+  locking<Q extends { forUpdate(): Q }>(query: Q): Q
+  /** As `locking`, but others may hold the same rows likewise. */
+  sharing<Q extends { forShare(): Q }>(query: Q): Q
+  /** One admission at a time per queue, so that the count of waiting records is exact. */
+  admitAlone(queue: string): Operation<void>
+}
+
+export const sqliteDialect: Dialect = {
+  name: 'sqlite',
+  identity: 'integer primary key autoincrement',
+  prepare: preparer(
+    new Kysely<Tables>({
+      dialect: {
+        createAdapter: () => new SqliteAdapter(),
+        createDriver: () => new DummyDriver(),
+        createIntrospector: (db) => new SqliteIntrospector(db),
+        createQueryCompiler: () => new SqliteQueryCompiler(),
+      },
+    }),
+  ),
+  among: (ids) => sql`(select value from json_each(${ids}))`,
+  locking: (query) => query,
+  sharing: (query) => query,
+  // BEGIN IMMEDIATE admits one writer.
+  *admitAlone() {},
+}
+
+const postgres = new Kysely<Tables>({
+  dialect: {
+    createAdapter: () => new PostgresAdapter(),
+    createDriver: () => new DummyDriver(),
+    createIntrospector: (db) => new PostgresIntrospector(db),
+    createQueryCompiler: () => new PostgresQueryCompiler(),
+  },
+})
+const preparePostgres = preparer(postgres)
+const lockQueue = preparePostgres((db, p: { queue: string }) =>
+  db.selectNoFrom(sql<number>`1`.as('locked')).where(
+    // The transaction ends the lock. Text 'admit' keeps it apart from other users of advisory locks.
+    sql<boolean>`pg_advisory_xact_lock(hashtextextended('perdure admit ' || ${p.queue}::text, 0)) is not null`,
+  ),
+)
+
+export const postgresDialect: Dialect = {
+  name: 'postgres',
+  identity: 'bigint generated always as identity primary key',
+  prepare: preparePostgres,
+  among: (ids) => sql`(select jsonb_array_elements_text(${ids}::jsonb))`,
+  locking: (query) => query.forUpdate(),
+  sharing: (query) => query.forShare(),
+  *admitAlone(queue) {
+    yield* lockQueue({ queue })
+  },
+}
+
+function preparer(db: Kysely<Tables>): Dialect['prepare'] {
+  let prepared = 0
+  return function prepare<P extends Params, R>(build: (db: Kysely<Tables>, params: P) => Compilable<R>) {
+    // While the statement is built every parameter is a Slot that only pretends to be a value.
+    const slots = new Proxy({}, { get: (_, name) => new Slot(String(name)) }) as P
+    const compiled = build(db, slots).compile()
+    const statement = { sql: compiled.sql, name: `p${++prepared}` }
+    const parts = compiled.parameters
+    return function* ask(params: P): Operation<R[]> {
+      const values = parts.map((part) => (part instanceof Slot ? given(params, part.name) : constant(part)))
+      return (yield { statement, values }) as R[]
+    }
+  }
+}
+
+function given(params: Params, name: string): Value {
+  const value = params[name]
+  if (value === undefined) throw new Error(`Statement lacks its parameter ${name}`)
+  return value
+}
+
+function constant(part: unknown): Value {
+  if (part === null || typeof part === 'string' || typeof part === 'number') return part
+  throw new Error('A statement holds a constant that is neither text nor number')
+}

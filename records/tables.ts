@@ -1,0 +1,65 @@
+/** The tables as the query builder sees them, the same in both dialects. Times are milliseconds since 1970 in UTC. */
+import type { Generated, Selectable } from 'kysely'
+import type { Lane, PlatformName } from '../contracts/names.ts'
+import type { PredictionStatus } from '../contracts/statuses.ts'
+import type { ProcessRole, ProcessState } from './store.ts'
+
+export interface Tables {
+  predictions: PredictionTable
+  prediction_inputs: { id: string; inputs: string }
+  prediction_outputs: { id: string; outputs: string }
+  flights: FlightTable
+  idempotency_keys: { key: string; fingerprint: string; prediction_id: string; created_at: number }
+  queues: { name: string; paused: number }
+  processes: { id: string; role: ProcessRole; state: KnownState; beat: number; created_at: number }
+  outbox: { seq: Generated<number>; prediction_id: string; kind: string; body: string; created_at: number }
+}
+
+export type KnownState = Exclude<ProcessState, 'unknown'>
+
+export interface PredictionTable {
+  /** Order of acceptance; cursors point at it. */
+  seq: Generated<number>
+  id: string
+  model_name: string
+  model_version: string
+  status: PredictionStatus
+  running_time: Generated<string>
+  error_info: Generated<string>
+  error_code: Generated<string>
+  created_at: number
+  /** Set by the first take and never again: the budget runs from here. */
+  started_at: number | null
+  ended_at: number | null
+  queue: string
+  queue_num: number
+  queue_id: string
+  uid: string
+  platform: PlatformName
+  /** Prefix of its flight; null for direct calls. */
+  flight: string | null
+  /** Calls begun. */
+  attempts: Generated<number>
+  /** Calls that ended in a transient failure. */
+  failures: Generated<number>
+  /** Names the current call; every take makes a new one. */
+  token: Generated<number>
+  /** The process that calls now. */
+  holder: string | null
+  retry_at: number | null
+  retry_code: Generated<string>
+  run_ms: number | null
+}
+
+export type PredictionRow = Selectable<PredictionTable>
+
+export interface FlightTable {
+  prefix: string
+  /** The API process that admitted it, and must see it started. */
+  process_id: string
+  platform: PlatformName
+  lane: Lane
+  heartbeat_timeout_ms: number
+  /** 1 once Temporal has acknowledged its start. */
+  started: number
+}

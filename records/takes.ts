@@ -1,0 +1,215 @@
+/** Who may call the platform for a prediction now: take and release. Owns the budget, the attempts and the tokens. */
+import { ServiceError } from '../contracts/errors.ts'
+import { isTerminal } from '../contracts/statuses.ts'
+import type { Outbox } from './outbox.ts'
+import type { Dialect, Operation } from './statement.ts'
+import type { NotTaken, ProcessState, TakeLimits, Taken } from './store.ts'
+import type { PredictionRow } from './tables.ts'
+
+export interface TakeRequest {
+  id: string
+  processId: string
+  limits: TakeLimits
+  again: boolean
+}
+
+export interface ReleaseRequest {
+  id: string
+  token: number
+  retryInMs: number
+  code: string
+}
+
+/** A live holder writes its own timeout first; only when it has not after this long may another do so. */
+const graceMs = 2_000
+
+export function makeTakes(dialect: Dialect, outbox: Outbox) {
+  const processStates = dialect.prepare((db, p: { ids: string }) =>
+    dialect.sharing(
+      db.selectFrom('processes').select(['id', 'state']).where('id', 'in', dialect.among(p.ids)),
+    ),
+  )
+  // All rows, paused or not: a pause must wait for the takes that have read it, and the other way round.
+  const queues = dialect.prepare((db) =>
+    dialect.sharing(db.selectFrom('queues').select(['name', 'paused']).orderBy('name')),
+  )
+  const records = dialect.prepare((db, p: { ids: string }) =>
+    dialect.locking(
+      db
+        .selectFrom('predictions')
+        .select([
+          'id',
+          'status',
+          'model_name',
+          'model_version',
+          'queue',
+          'started_at',
+          'attempts',
+          'failures',
+          'token',
+          'holder',
+          'retry_at',
+          'retry_code',
+        ])
+        .where('id', 'in', dialect.among(p.ids))
+        .orderBy('id'),
+    ),
+  )
+  const inputs = dialect.prepare((db, p: { ids: string }) =>
+    db.selectFrom('prediction_inputs').select(['id', 'inputs']).where('id', 'in', dialect.among(p.ids)),
+  )
+  const hold = dialect.prepare((db, p: { ids: string; holder: string; now: number }) =>
+    db
+      .updateTable('predictions')
+      .set((of) => ({
+        status: 'running',
+        holder: p.holder,
+        token: of('token', '+', 1),
+        attempts: of('attempts', '+', 1),
+        started_at: of.fn.coalesce('started_at', of.val(p.now)),
+        retry_at: null,
+        retry_code: '',
+      }))
+      .where('id', 'in', dialect.among(p.ids)),
+  )
+  // The token moves on, so that no earlier call can write a failure; its success may still arrive and win.
+  const close = dialect.prepare((db, p: { ids: string }) =>
+    db
+      .updateTable('predictions')
+      .set((of) => ({ token: of('token', '+', 1), holder: null, retry_at: null }))
+      .where('id', 'in', dialect.among(p.ids)),
+  )
+  const letGo = dialect.prepare((db, p: { id: string; token: number; retryAt: number; code: string }) =>
+    db
+      .updateTable('predictions')
+      .set((of) => ({
+        holder: null,
+        retry_at: p.retryAt,
+        retry_code: p.code,
+        failures: of('failures', '+', 1),
+      }))
+      .where('id', '=', p.id)
+      .where('token', '=', p.token)
+      .where('status', '=', 'running')
+      .where('holder', 'is not', null)
+      .returning('id'),
+  )
+
+  return {
+    /** All takes of one group, each id once: five statements, however many they are. */
+    *take(requests: readonly TakeRequest[], now: number): Operation<(Taken | NotTaken)[]> {
+      const takers = [...new Set(requests.map((request) => request.processId))]
+      const states = new Map<string, ProcessState>()
+      for (const row of yield* processStates({ ids: JSON.stringify(takers) })) states.set(row.id, row.state)
+      for (const taker of takers) refuseGone(states.get(taker))
+
+      const paused = new Set<string>()
+      for (const row of yield* queues({})) if (row.paused === 1) paused.add(row.name)
+      const rows = new Map<string, Row>()
+      const ids = requests.map((request) => request.id)
+      for (const row of yield* records({ ids: JSON.stringify(ids) })) rows.set(row.id, row)
+      const holders = [...rows.values()].flatMap(({ holder }) =>
+        holder === null || states.has(holder) ? [] : [holder],
+      )
+      if (holders.length > 0) {
+        for (const row of yield* processStates({ ids: JSON.stringify(holders) }))
+          states.set(row.id, row.state)
+      }
+
+      const verdicts = requests.map((request) =>
+        judge(request, rows.get(request.id), { now, paused, states }),
+      )
+      for (const taker of takers) {
+        const taken = idsOf(requests, verdicts, ({ outcome }) => outcome === 'taken', taker)
+        if (taken.length === 0) continue
+        yield* hold({ ids: JSON.stringify(taken), holder: taker, now })
+        for (const row of yield* inputs({ ids: JSON.stringify(taken) })) {
+          const verdict = verdicts[ids.indexOf(row.id)]
+          if (verdict?.outcome === 'taken') verdict.inputs = row.inputs
+        }
+        yield* outbox.changed(
+          taken.filter((id) => rows.get(id)?.status === 'pending'),
+          now,
+        )
+      }
+      const over = idsOf(
+        requests,
+        verdicts,
+        ({ outcome }) => outcome === 'timed_out' || outcome === 'exhausted',
+      )
+      if (over.length > 0) yield* close({ ids: JSON.stringify(over) })
+      return verdicts
+    },
+
+    *release({ id, token, retryInMs, code }: ReleaseRequest, now: number): Operation<boolean> {
+      return (yield* letGo({ id, token, retryAt: now + retryInMs, code })).length > 0
+    },
+  }
+}
+
+type Row = Pick<
+  PredictionRow,
+  | 'status'
+  | 'model_name'
+  | 'model_version'
+  | 'queue'
+  | 'started_at'
+  | 'attempts'
+  | 'failures'
+  | 'token'
+  | 'holder'
+  | 'retry_at'
+  | 'retry_code'
+>
+
+interface Circumstances {
+  now: number
+  paused: ReadonlySet<string>
+  states: ReadonlyMap<string, ProcessState>
+}
+
+/** The rule itself, free of I/O. */
+function judge(request: TakeRequest, row: Row | undefined, at: Circumstances): Taken | NotTaken {
+  if (row === undefined) return { outcome: 'unknown' }
+  if (isTerminal(row.status)) return { outcome: 'terminal', status: row.status }
+  const { taskTimeoutMs, maxAttempts } = request.limits
+  const remainingMs = row.started_at === null ? taskTimeoutMs : row.started_at + taskTimeoutMs - at.now
+  const token = row.token + 1
+  if (row.holder !== null && isInLiveHands(request, row.holder, at)) {
+    return remainingMs + graceMs > 0
+      ? { outcome: 'held', holder: row.holder, remainingMs: remainingMs + graceMs }
+      : { outcome: 'timed_out', token }
+  }
+  if (remainingMs <= 0) return { outcome: 'timed_out', token }
+  if (row.attempts >= maxAttempts) return { outcome: 'exhausted', token }
+  if (row.status === 'pending' && at.paused.has(row.queue)) return { outcome: 'paused' }
+  if (row.retry_at !== null && row.retry_at > at.now) {
+    return { outcome: 'waiting', retryInMs: row.retry_at - at.now, code: row.retry_code }
+  }
+  const { failures, model_name: modelName, model_version: modelVersion } = row
+  return { outcome: 'taken', token, failures, remainingMs, modelName, modelVersion, inputs: 'null' }
+}
+
+function isInLiveHands(request: TakeRequest, holder: string, { states }: Circumstances): boolean {
+  if (holder === request.processId) return !request.again
+  const state = states.get(holder)
+  return state !== undefined && state !== 'dead'
+}
+
+function refuseGone(state: ProcessState | undefined): void {
+  if (state === undefined) throw new ServiceError('draining', 'This process is not registered in the store')
+  if (state === 'dead') throw new ServiceError('draining', 'This process was declared dead and must exit')
+}
+
+function idsOf(
+  requests: readonly TakeRequest[],
+  verdicts: readonly (Taken | NotTaken)[],
+  matches: (verdict: Taken | NotTaken) => boolean,
+  taker?: string,
+): string[] {
+  return requests.flatMap(({ id, processId }, index) => {
+    const verdict = verdicts[index]
+    const wanted = taker === undefined || processId === taker
+    return wanted && verdict !== undefined && matches(verdict) ? [id] : []
+  })
+}
