@@ -37,6 +37,9 @@ function* servingFaults({ model, servingSpec, limits }: Fields): Iterable<Fault>
   if (binary.cwd !== undefined && platform.kind !== 'process') {
     yield { field: at('cwd'), message: `means nothing on platform ${platform.kind}` }
   }
+  if (binary.statusVia !== undefined && binary.kind !== 'tensorflow_serving') {
+    yield { field: at('statusVia'), message: `is for kind tensorflow_serving, not ${binary.kind}` }
+  }
   if (binary.kind === 'custom') {
     if (binary.readiness === undefined) yield { field: at('readiness'), message: 'is missing' }
     if (binary.readiness?.log && platform.kind === 'endpoint') {
@@ -70,8 +73,10 @@ function* servingFaults({ model, servingSpec, limits }: Fields): Iterable<Fault>
   if (platform.kind === 'endpoint' && Object.keys(limits).length > 0) {
     yield { field: ['limits'], message: 'cannot be set on a server that is already up' }
   }
-  if (platform.kind === 'process' && (limits.gpus !== undefined || limits.cpus !== undefined)) {
-    yield { field: ['limits'], message: 'cpus and gpus cannot be limited on platform process' }
+  for (const name of ['cpus', 'gpus', 'pids'] as const) {
+    if (platform.kind === 'process' && limits[name] !== undefined) {
+      yield { field: ['limits', name], message: 'cannot be limited on platform process' }
+    }
   }
   if (platform.kind === 'kubernetes') {
     if (platform.resources !== undefined && Object.keys(limits).length > 0) {

@@ -99,6 +99,8 @@ export const Binary = z.strictObject({
   modelMountPath: z.string().startsWith('/').optional(),
   /** Version in the URLs of the server, where it has them. */
   modelVersion: name.optional(),
+  /** `tensorflow_serving` only: how its status is asked. Requests go by REST. */
+  statusVia: z.enum(['rest', 'grpc']).optional(),
   readiness: CustomReadiness.optional(),
   inference: CustomInference.optional(),
 })

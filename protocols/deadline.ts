@@ -29,6 +29,14 @@ export async function sleepWithin(ms: number, deadline: Deadline, signal?: Abort
   }
 }
 
+/**
+ * Pause before the next look: a tenth of the time already waited, so that what is quick is seen at once and what is slow
+ * is seen at most a tenth late; never more than `longestMs`.
+ */
+export function pollPauseMs(waitedMs: number, longestMs: number): number {
+  return Math.min(longestMs, Math.max(20, waitedMs / 10))
+}
+
 /** Fires when the deadline passes or the outer signal does. `release` lets go of the timer; call it in a finally. */
 export function signalWithin(ms: number, signal?: AbortSignal): { signal: AbortSignal; release(): void } {
   const controller = new AbortController()

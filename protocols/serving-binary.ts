@@ -24,6 +24,7 @@ export interface ServingBinary {
   ports: Record<string, number>
   modelMountPath: string
   modelVersion?: string
+  statusVia?: 'rest' | 'grpc'
   readiness?: CustomReadiness
   inference?: CustomInference
 }
@@ -60,6 +61,7 @@ export function binariesOf(
     },
     modelMountPath: binary.modelMountPath ?? mountPath(binary.kind, spec.modelName, model.version),
     ...(binary.modelVersion && { modelVersion: binary.modelVersion }),
+    ...(binary.statusVia && { statusVia: binary.statusVia }),
     ...(binary.readiness && { readiness: binary.readiness }),
     ...(binary.inference && { inference: binary.inference }),
   }

@@ -1,0 +1,46 @@
+/** The one door of this room: makes the runner that a job's platform asks for, and reaps what any of them left. */
+import { ServiceError } from '../contracts/errors.ts'
+import type { PlatformKind } from '../contracts/validation-serving.ts'
+import { makeEndpointRunner } from './endpoint.ts'
+import type { Job } from './job.ts'
+import type { RunnerOptions } from './lifecycle.ts'
+import { makeProcessRunner, type ProcessSettings, sweepProcesses } from './process.ts'
+import type { Runner, Sweep } from './runner.ts'
+
+/** Platforms that this worker offers; a job of another one is refused. */
+export interface RunnerSettings {
+  process?: ProcessSettings
+  endpoint?: boolean
+}
+
+export interface Runners {
+  /** Throws `CONFIG_INVALID` when this worker does not offer the job's platform. */
+  of(job: Job, options?: RunnerOptions): Runner
+  /** Removes every job of these platforms that expired before `now`. */
+  sweep(now: Date): Promise<Partial<Record<PlatformKind, Sweep>>>
+}
+
+/** Runners that live on the host of their worker: their activities go to that host's task queue. */
+export const hostBound = {
+  process: true,
+  docker: true,
+  kubernetes: false,
+  endpoint: false,
+} as const satisfies Record<PlatformKind, boolean>
+
+export function makeRunners(settings: RunnerSettings): Runners {
+  return {
+    of(job, options) {
+      const { kind } = job.platform
+      if (kind === 'process' && settings.process) return makeProcessRunner(settings.process, job, options)
+      if (kind === 'endpoint' && settings.endpoint !== false) return makeEndpointRunner(job, options)
+      throw new ServiceError('CONFIG_INVALID', `servingSpec.platform.kind: ${kind} is not offered here`)
+    },
+    async sweep(now) {
+      return { ...(settings.process && { process: await sweepProcesses(settings.process, now) }) }
+    },
+  }
+}
+
+export { type Job, jobKeyOf, jobNameOf } from './job.ts'
+export type { Runner, Running, Sweep } from './runner.ts'
