@@ -1,0 +1,157 @@
+/** The whole way of a prediction in the test's own process: real Temporal, real store, a scripted platform over HTTP. */
+import { randomUUID } from 'node:crypto'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Client, Connection } from '@temporalio/client'
+import { inject, onTestFinished } from 'vitest'
+import { type Lifecycle, startLifecycle } from '../../api/lifecycle.ts'
+import type { AcceptedRequest } from '../../api/predictions.ts'
+import { makePlatforms } from '../../platforms/platforms.ts'
+import { makeRouting } from '../../platforms/routing.ts'
+import { makeHeldCalls } from '../../records/held-calls.ts'
+import { openSqliteStore } from '../../records/sqlite.ts'
+import type { Store } from '../../records/store.ts'
+import { makeTerminalWaiter } from '../../records/terminal-waiter.ts'
+import { workflowBundle } from '../../worker/bundle.ts'
+import { installRuntime } from '../../worker/runtime.ts'
+import { startWorkers, type Workers } from '../../worker/worker.ts'
+import { type ScriptedServer, startScriptedServer } from './scripted-server.ts'
+
+installRuntime({ warn: () => undefined, error: (details, text) => console.error(text, details) })
+
+export const bundleFolder = join(tmpdir(), 'perdure-test-bundles')
+
+export interface InProcessOptions {
+  concurrency?: number
+  maxQueueSize?: number
+  taskTimeoutMs?: number
+  /** Default true; false = nobody takes anything. */
+  worker?: boolean
+  dataDir?: string
+}
+
+export interface InProcess {
+  lifecycle: Lifecycle
+  store: Store
+  platform: ScriptedServer
+  client: Client
+  taskQueue: string
+  queue: string
+  processId: string
+  dataDir: string
+  workers: Workers | undefined
+  /** A request for platform v2 whose inputs are `{"inputs":[n]}`. */
+  request(n: number, more?: Partial<AcceptedRequest>): AcceptedRequest
+  startWorker(): Promise<Workers>
+}
+
+export function temporaryFolder(name: string): string {
+  const folder = mkdtempSync(join(tmpdir(), `perdure-${name}-`))
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
+  return folder
+}
+
+/** Starts everything; ends it when the test is over. */
+export async function startInProcess(options: InProcessOptions = {}): Promise<InProcess> {
+  const dataDir = options.dataDir ?? temporaryFolder('in-process')
+  const address = inject('temporalAddress')
+  const taskQueue = `test-${randomUUID()}`
+  const queue = taskQueue
+  const taskTimeoutMs = options.taskTimeoutMs ?? 30_000
+  const concurrency = options.concurrency ?? 8
+
+  const platform = await startScriptedServer((call, response) => {
+    const { inputs } = JSON.parse(call.body) as { inputs: unknown }
+    response.writeHead(200, { 'content-type': 'application/json' })
+    response.end(JSON.stringify({ model_name: 'm', outputs: inputs }))
+  })
+  onTestFinished(() => platform.close())
+
+  const settings = {
+    platform: 'v2',
+    address: platform.address,
+    protocol: 'mlrun',
+    timeoutMs: taskTimeoutMs,
+  } as const
+  const platforms = makePlatforms([settings])
+  const routing = makeRouting({ fallback: settings, explicitFallback: true })
+
+  const store = await openSqliteStore({ dataDir })
+  const processId = `api-${randomUUID().slice(0, 8)}`
+  await store.registerProcess(processId, 'api')
+  const held = makeHeldCalls(store)
+  const waiter = makeTerminalWaiter(store)
+  const connection = await Connection.connect({ address })
+  const client = new Client({ connection })
+
+  async function startWorker(): Promise<Workers> {
+    const started = startWorkers({
+      store,
+      held,
+      processId,
+      limits: { taskTimeoutMs, maxAttempts: 12 },
+      resolve: (name) => routing.resolve(name),
+      platform: (name) => platforms.get(name),
+      connection: { address },
+      namespace: 'default',
+      taskQueue,
+      bundle: await workflowBundle(bundleFolder),
+      concurrency,
+      info: () => undefined,
+      warn: () => undefined,
+    })
+    await started.started
+    return started
+  }
+
+  const workers = options.worker === false ? undefined : await startWorker()
+  const lifecycle = startLifecycle({
+    store,
+    held,
+    waiter,
+    platform: (name) => platforms.get(name),
+    processId,
+    temporal: { connection: { address }, namespace: 'default', taskQueue },
+    queue,
+    maxQueueSize: options.maxQueueSize ?? 1_000,
+    taskTimeoutMs,
+    workerConcurrency: concurrency,
+    onDead: () => {
+      throw new Error('the store says that this process is dead')
+    },
+  })
+  if (workers !== undefined) await lifecycle.opened
+
+  const result: InProcess = {
+    lifecycle,
+    store,
+    platform,
+    client,
+    taskQueue,
+    queue,
+    processId,
+    dataDir,
+    workers,
+    request: (n, more = {}) => ({
+      target: routing.resolve('m'),
+      inputs: JSON.stringify({ inputs: [n] }),
+      uid: '',
+      ...more,
+    }),
+    async startWorker() {
+      result.workers = await startWorker()
+      return result.workers
+    },
+  }
+  onTestFinished(async () => {
+    await lifecycle.stop()
+    await result.workers?.stop()
+    held.close()
+    waiter.close()
+    await platforms.close()
+    await store.close()
+    await connection.close()
+  })
+  return result
+}

@@ -1,0 +1,107 @@
+/** The worker process: composes store, platforms and activities, and runs them until it is told to stop. */
+import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { ConfigError, loadWorker, type WorkerConfig } from '../config.ts'
+import { maxAttempts } from '../contracts/retry.ts'
+import { type Logger, makeLogger } from '../logging.ts'
+import { type Metrics, makeMetrics } from '../metrics.ts'
+import { makePlatforms, type Platforms } from '../platforms/platforms.ts'
+import { makeRouting, type Routing, readModelsFile } from '../platforms/routing.ts'
+import { makeHeldCalls } from '../records/held-calls.ts'
+import { openStore } from '../records/open.ts'
+import type { HeldCalls, Store } from '../records/store.ts'
+import { workflowBundle } from './bundle.ts'
+import { installRuntime } from './runtime.ts'
+import { startWorkers, type Workers } from './worker.ts'
+
+/** What a process that is API and worker at once shares between them. */
+export interface WorkerParts {
+  store: Store
+  held: HeldCalls
+  processId: string
+  platforms: Platforms
+  routing: Routing
+  metrics: Metrics
+  log: Logger
+}
+
+/** Workers over parts that somebody else owns and closes. */
+export async function runWorkers(config: WorkerConfig, parts: WorkerParts): Promise<Workers> {
+  const { store, held, processId, platforms, routing, metrics, log } = parts
+  const { address, namespace, taskQueue, apiKey, tls } = config.temporal
+  return startWorkers({
+    store,
+    held,
+    processId,
+    limits: { taskTimeoutMs: config.taskTimeoutMs, maxAttempts },
+    resolve: (name) => routing.resolve(name),
+    platform: (name) => platforms.get(name),
+    onCall: ({ model, platform, code }) => metrics.platformCall(model, platform, code),
+    connection: {
+      address,
+      tls: tls === false ? null : tls,
+      ...(apiKey.given && { apiKey: apiKey.reveal() }),
+    },
+    namespace,
+    taskQueue,
+    bundle: await workflowBundle(join(config.cacheDir, 'bundles')),
+    concurrency: config.concurrency,
+    info: (text) => log.info(text),
+    warn: (text) => log.warn(text),
+  })
+}
+
+/** A worker process of its own. Resolves when it has stopped. */
+export async function runWorkerProcess(config: WorkerConfig, stop: AbortSignal): Promise<void> {
+  const log = makeLogger(config)
+  for (const warning of config.warnings) log.warn(warning)
+  installRuntime(log)
+  const store = await openStore(config.store)
+  const processId = `worker-${randomBytes(6).toString('hex')}`
+  await store.registerProcess(processId, 'worker')
+  await store.openProcess(processId)
+  const held = makeHeldCalls(store)
+  const routing = makeRouting({
+    fallback: config.platform,
+    explicitFallback: config.platformExplicit,
+    platforms: Object.values(config.platforms),
+    ...(config.modelsFile !== undefined && { models: await readModelsFile(config.modelsFile) }),
+  })
+  const platforms = makePlatforms(Object.values(config.platforms))
+  const metrics = makeMetrics()
+  const workers = await runWorkers(config, { store, held, processId, platforms, routing, metrics, log })
+  void workers.started.then(() =>
+    log.info({ processId, taskQueue: config.temporal.taskQueue }, 'worker polls'),
+  )
+  stop.addEventListener('abort', () => {
+    log.info('worker drains')
+    void workers.stop()
+  })
+  try {
+    await workers.ended
+  } finally {
+    held.close()
+    await store.leaveProcess(processId)
+    await platforms.close()
+    await store.close()
+    log.info('worker has stopped')
+    log.flush()
+  }
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  const stop = new AbortController()
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort())
+  try {
+    await runWorkerProcess(loadWorker(), stop.signal)
+    process.exit(0)
+  } catch (error) {
+    const lines =
+      error instanceof ConfigError
+        ? error.message
+        : `worker: ${error instanceof Error ? error.message : error}`
+    process.stderr.write(`${lines}\n`)
+    process.exit(1)
+  }
+}
