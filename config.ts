@@ -6,6 +6,8 @@ import { readFileSync } from 'node:fs'
 import { availableParallelism, homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { inspect, parseEnv } from 'node:util'
+import { durationMs } from './contracts/durations.ts'
+import { taskQueueOf } from './contracts/names.ts'
 
 export type Env = Readonly<Record<string, string | undefined>>
 
@@ -86,23 +88,13 @@ function integer(standard: string, least: number, most: number, what: string): K
 
 const port = (standard: string, what: string) => integer(standard, 0, 65_535, what)
 
-const durationUnits = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, '': 1_000 } as const
-
-/** `320` (seconds), `320s`, `5m`, `48h`, `250ms`; milliseconds. */
-export function parseDuration(given: string): number {
-  const [, amount, unit] = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h|)$/.exec(given) ?? []
-  if (amount === undefined || unit === undefined) {
-    throw new Error(`"${given}" is not a duration such as 320, 320s, 5m or 48h`)
-  }
-  return Math.round(Number(amount) * durationUnits[unit as keyof typeof durationUnits])
-}
-
 function duration(standard: string, leastMs: number, what: string): Key<number> {
   return {
     standard,
     what,
     parse(given) {
-      const ms = parseDuration(given)
+      const ms = durationMs(given)
+      if (ms === undefined) throw new Error(`"${given}" is not a duration such as 320, 320s, 5m or 48h`)
       if (ms < leastMs) throw new Error(`"${given}" is shorter than ${leastMs} ms`)
       return ms
     },
@@ -121,7 +113,7 @@ const sizeUnits = {
 } as const
 
 /** `10485760`, `10MiB`, `5GiB`, `20MB`; bytes. */
-export function parseSize(given: string): number {
+function parseSize(given: string): number {
   const [, amount, unit] = /^(\d+(?:\.\d+)?)\s*(B|KB|MB|GB|KiB|MiB|GiB|)$/.exec(given) ?? []
   if (amount === undefined || unit === undefined) {
     throw new Error(`"${given}" is not a size such as 1048576, 10MiB or 5GiB`)
@@ -475,7 +467,7 @@ function temporal(read: Reader): TemporalSettings {
   return {
     address: read('TEMPORAL_ADDRESS'),
     namespace: read('TEMPORAL_NAMESPACE'),
-    taskQueue: read('TEMPORAL_TASK_QUEUE') || `perdure-${taskType}`,
+    taskQueue: read('TEMPORAL_TASK_QUEUE') || taskQueueOf(taskType),
     apiKey,
     tls: secure
       ? {

@@ -28,7 +28,7 @@ export function makeLogger(
   return pino(
     {
       level: settings.logLevel,
-      base: undefined,
+      base: null,
       messageKey: 'message',
       errorKey: 'error',
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
