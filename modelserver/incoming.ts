@@ -1,0 +1,42 @@
+/** A request as a transport hands it over, and the event made of it (specification, 3.2). */
+
+import type { AbortSource } from './abort.ts'
+import { type EventHeaders, hasNoPath, header, ModelEvent, newEventId, type Trigger } from './event.ts'
+
+export interface Incoming {
+  readonly method: string
+  /** Without query. */
+  readonly path: string
+  readonly headers: EventHeaders
+  /** No bytes = no body. */
+  readonly body: Uint8Array | undefined
+  readonly trigger: Trigger
+  readonly abort: AbortSource
+  /** Set when the transport could not take the body in, e.g. because it is too large. */
+  readonly fault?: Error
+}
+
+export interface EventRules {
+  readonly defaultContentType: string
+  /** Whether the header `MLRUN-EVENT-PATH` replaces the path. */
+  readonly eventPathHeader: boolean
+}
+
+/** The event with its body as raw bytes; a GET body is dropped. */
+export function toEvent(incoming: Incoming, rules: EventRules): ModelEvent {
+  const { headers, trigger, body } = incoming
+  const method = incoming.method === 'HEAD' ? 'GET' : incoming.method
+  const path = rules.eventPathHeader ? (header(headers, 'mlrun-event-path') ?? incoming.path) : incoming.path
+  return new ModelEvent(
+    {
+      id: header(headers, 'mlrun-event-id') || newEventId(),
+      path: hasNoPath(trigger) ? '/' : path,
+      method,
+      headers,
+      contentType: header(headers, 'content-type') || rules.defaultContentType,
+      body: method === 'GET' || body === undefined || body.byteLength === 0 ? undefined : body,
+      trigger,
+    },
+    incoming.abort,
+  )
+}

@@ -1,0 +1,25 @@
+/** The public door of the model server: write a model, serve it, test it. */
+
+export type { RequestInfo, ServerContext } from './context.ts'
+export {
+  Exception,
+  HttpError,
+  InferenceError,
+  InvalidInput,
+  MLRunInvalidArgumentError,
+  NotImplementedError,
+  OverloadedError,
+  RuntimeError,
+  ValueError,
+} from './errors.ts'
+export { ModelEvent, type Trigger } from './event.ts'
+export { type Listening, listen } from './listen.ts'
+export { type ModelClass, type ModelOptions, type ModelRequest, V2ModelServer } from './model.ts'
+export type { ModelSpec } from './model-spec.ts'
+export type { ServerOptions } from './options.ts'
+export { ModelRouter, type RouterOptions } from './router.ts'
+export type { RouteHandler } from './routes.ts'
+export { createModelServer, ModelServer } from './server.ts'
+export type { ModelSettings } from './settings.ts'
+export type { InferRequest, ReturnedTensor, Tensor } from './tensors/index.ts'
+export type { TestAnswer, TestOptions } from './testing.ts'
