@@ -34,8 +34,8 @@ export async function installPackages(say) {
   try {
     if (installed()) return
     say('Installing packages (npm ci), once …')
-    const { code, tail } = await npmCi()
-    if (code !== 0) throw new Error(`npm ci failed with exit code ${code}; its last lines:\n${tail}`)
+    const { code, errors } = await npmCi()
+    if (code !== 0) throw new Error(`npm ci failed with exit code ${code}:\n${errors}`)
     if (!installed()) throw new Error('npm ci ended without installing what package-lock.json lists')
   } finally {
     release()
@@ -62,13 +62,23 @@ function npmCi() {
     const child = spawn('npm', args, { cwd: projectRoot, env, stdio: ['ignore', 'pipe', 'pipe'] })
     let output = ''
     const keep = (chunk) => {
-      output = (output + chunk).slice(-4_000)
+      output += chunk
     }
     child.stdout.on('data', keep)
     child.stderr.on('data', keep)
     child.on('error', (error) => failed(new Error(`npm does not start: ${error.message}`)))
-    child.on('close', (code) => done({ code: code ?? 1, tail: output.trim() }))
+    child.on('close', (code) => done({ code: code ?? 1, errors: firstLines(output) }))
   })
+}
+
+/** What npm says first is the reason, the rest its manual. Addresses are left out: one may hold a password. */
+function firstLines(output) {
+  const lines = output.split('\n').filter((line) => /^npm error\s+\S/.test(line))
+  return lines
+    .slice(0, 12)
+    .join('\n')
+    .replaceAll(/https?:\/\/\S+/g, '…')
+    .replaceAll(/(ENOTFOUND|EAI_AGAIN) \S+/g, '$1 …')
 }
 
 /** A folder is the lock: making one is atomic everywhere. The lock of a process that is gone is taken over. */

@@ -1,7 +1,13 @@
 /** Ends a test run with every skipped test and its reason, and the plain line `N passed, N failed, N skipped`. */
-import type { Reporter, SerializedError, TestCase, TestModule } from 'vitest/node'
+import type { Reporter, SerializedError, TestCase, TestModule, Vitest } from 'vitest/node'
 
 export default class Summary implements Reporter {
+  #filtered = false
+
+  onInit(vitest: Vitest): void {
+    this.#filtered = vitest.config.testNamePattern !== undefined
+  }
+
   onTestRunEnd(modules: readonly TestModule[], unhandled: readonly SerializedError[]): void {
     const tests = modules.flatMap((module) => [...module.children.allTests()])
     const states = tests.map((test) => test.result().state)
@@ -17,7 +23,8 @@ export default class Summary implements Reporter {
       unhandled.length
 
     const lines = skipped.map((test) => `  ${test.module.relativeModuleId} > ${test.fullName}${reason(test)}`)
-    if (lines.length > 0) console.log(['', 'Skipped:', ...lines].join('\n'))
+    // Under -t most tests are skipped because somebody asked for others.
+    if (lines.length > 0 && !this.#filtered) console.log(['', 'Skipped:', ...lines].join('\n'))
     console.log(`\n${passed} passed, ${failed} failed, ${skipped.length} skipped`)
   }
 }
