@@ -191,12 +191,16 @@ export class ModelThread {
 
   #abort(id: number, reason: unknown): void {
     this.#worker.postMessage({ kind: 'abort', id, error: packError(reason) } satisfies ToThread)
-    // A call that has not begun only stood behind the one that hangs, which has a time limit of its own.
-    if (reason instanceof TimeLimitError && id <= this.#begunId()) this.#endIfStuck()
+    if (reason instanceof TimeLimitError) this.#endIfStuck(id)
   }
 
-  #endIfStuck(): void {
-    if (this.#probe) return
+  /** A call over its time that has not begun only stands behind others: it is judged once it has. */
+  #endIfStuck(id: number): void {
+    if (this.#probe || !this.#pending.has(id)) return
+    if (id > this.#begunId()) {
+      setTimeout(() => this.#endIfStuck(id), stuckAfterMs).unref()
+      return
+    }
     this.#worker.postMessage({ kind: 'ping' } satisfies ToThread)
     this.#probe = setTimeout(() => {
       void this.end(this.#gone('it did not come back from a request that was over its time limit'))
