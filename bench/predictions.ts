@@ -1,0 +1,274 @@
+/** `npm run bench`: what predictions cost, beside the floor measured in the same run (design, section 10). */
+import { performance } from 'node:perf_hooks'
+import { freePorts } from '../dev/free-ports.ts'
+import { barePlatform, bareTemporal, stats } from './floor.ts'
+import { load, percentiles } from './load.ts'
+import { type Running, residentMb, run, until } from './processes.ts'
+import type { Row } from './report.ts'
+import { type BenchTemporal, benchTemporal } from './temporal.ts'
+
+export interface PredictionBenchOptions {
+  /** Fewer requests: a smoke run, whose figures are not to be quoted. */
+  quick: boolean
+}
+
+const body = JSON.stringify({ model_name: 'bench', inputs: { inputs: [[5.1, 3.5, 1.4, 0.2]] } })
+
+interface Set {
+  origin: string
+  platform: string
+  startApi(): Promise<Running>
+  startWorker(): Promise<Running>
+  idle(): Promise<void>
+}
+
+export async function benchPredictions({ quick }: PredictionBenchOptions): Promise<Row[]> {
+  const temporal = await benchTemporal()
+  const mock = await run('bench/mock-platform.ts', { args: ['1'], speaks: true })
+  const slow = await run('bench/mock-platform.ts', { args: ['4000'], speaks: true })
+  try {
+    const platform = `http://127.0.0.1:${mock.said.port}`
+    const rows: Row[] = []
+    console.error('floor: bare Temporal and bare platform …')
+    const floor = await bareTemporal(temporal.address, platform, quick ? 100 : 600)
+    const bareOne = await barePlatform(platform, 1, quick ? 200 : 2_000)
+    const bareMany = await barePlatform(platform, 32, quick ? 1_000 : 10_000)
+    rows.push(
+      { name: 'floor: bare Temporal', unit: 'completions/s', value: floor.perSecond },
+      { name: 'floor: bare Temporal, low load p50', unit: 'ms', value: floor.lowLoad.p50 },
+      { name: 'floor: bare platform, 1 connection p50', unit: 'ms', value: bareOne.p50 },
+      { name: 'floor: bare platform, 32 connections', unit: 'requests/s', value: bareMany.perSecond },
+    )
+    rows.push(...(await asyncAndSync(temporal, platform, floor, bareOne.p50, quick)))
+    rows.push(...(await recovery(temporal, `http://127.0.0.1:${slow.said.port}`)))
+    return rows
+  } finally {
+    await Promise.all([mock.stop(), slow.stop()])
+    await temporal.end()
+  }
+}
+
+async function asyncAndSync(
+  temporal: BenchTemporal,
+  platform: string,
+  floor: { perSecond: number; lowLoad: { p50: number } },
+  bareP50: number,
+  quick: boolean,
+): Promise<Row[]> {
+  const set = await makeSet(temporal, 'throughput', platform, { WORKER_CONCURRENCY: '64' })
+  const parts: Running[] = []
+  const rows: Row[] = []
+  try {
+    parts.push(await set.startWorker(), await set.startWorker())
+    const api = await set.startApi()
+    parts.push(api)
+    console.error('low load …')
+    const low = await lowLoad(set, quick ? 20 : 100)
+    rows.push(
+      { name: 'async low load p50', unit: 'ms', value: low.p50, must: '≤ 40', ok: low.p50 <= 40 },
+      {
+        name: 'async low load p50 / bare Temporal',
+        unit: '×',
+        value: low.p50 / floor.lowLoad.p50,
+        must: '≤ 2',
+        ok: low.p50 <= 2 * floor.lowLoad.p50,
+      },
+      { name: 'async low load p95', unit: 'ms', value: low.p95, must: '≤ 60', ok: low.p95 <= 60 },
+    )
+    console.error('async sustained …')
+    rows.push(...(await sustained(set, platform, floor.perSecond, quick ? 2_000 : 20_000)))
+    console.error('sync direct …')
+    const one = await load({
+      origin: set.origin,
+      path: '/v1/predict',
+      body,
+      connections: 1,
+      requests: quick ? 200 : 2_000,
+    })
+    const many = await load({
+      origin: set.origin,
+      path: '/v1/predict',
+      body,
+      connections: 32,
+      requests: quick ? 1_000 : 20_000,
+    })
+    rows.push(
+      {
+        name: 'sync, 1 connection, added to bare platform p50',
+        unit: 'ms',
+        value: one.p50 - bareP50,
+        must: '≤ 1.5',
+        ok: one.p50 - bareP50 <= 1.5,
+      },
+      {
+        name: 'sync, 32 connections',
+        unit: 'requests/s',
+        value: many.perSecond,
+        must: '≥ 2500',
+        ok: many.perSecond >= 2_500,
+      },
+      { name: 'sync, 32 connections p99', unit: 'ms', value: many.p99 },
+      {
+        name: 'sync failures',
+        unit: '',
+        value: one.failures + many.failures,
+        must: '0',
+        ok: one.failures + many.failures === 0,
+      },
+    )
+    const [first, second] = parts
+    const workerMb = Math.max(residentMb(first!.pid), residentMb(second!.pid))
+    rows.push(
+      {
+        name: 'memory of the API',
+        unit: 'MB',
+        value: residentMb(api.pid),
+        must: '≤ 200',
+        ok: residentMb(api.pid) <= 200,
+      },
+      { name: 'memory of a worker', unit: 'MB', value: workerMb, must: '≤ 350', ok: workerMb <= 350 },
+    )
+    return rows
+  } finally {
+    for (const part of parts.toReversed()) await part.stop()
+  }
+}
+
+/** One at a time: POST sent → the record says succeeded. */
+async function lowLoad(set: Set, count: number): Promise<{ p50: number; p95: number }> {
+  const latencies: number[] = []
+  for (let n = -10; n < count; n++) {
+    const beganMs = performance.now()
+    const answer = await fetch(`${set.origin}/async/v1/predict`, { method: 'POST', body })
+    const { id } = (await answer.json()) as { id: string }
+    await until('a prediction', 30_000, async () => (await statusOf(set, id)) === 'succeeded', 1)
+    // The first ones meet cold caches.
+    if (n >= 0) latencies.push(performance.now() - beganMs)
+  }
+  return percentiles(latencies)
+}
+
+async function statusOf(set: Set, id: string): Promise<string> {
+  const answer = await fetch(`${set.origin}/task/${id}`)
+  return ((await answer.json()) as { status: string }).status
+}
+
+async function sustained(set: Set, platform: string, floorPerSecond: number, count: number): Promise<Row[]> {
+  await load({ origin: set.origin, path: '/async/v1/predict', body, connections: 64, requests: 500 })
+  await set.idle()
+  await fetch(`${platform}/reset`)
+  const ids = new Set<string>()
+  const beganMs = performance.now()
+  const submitted = await load({
+    origin: set.origin,
+    path: '/async/v1/predict',
+    body,
+    connections: 256,
+    requests: count,
+    check: (_status, text) => ids.add((JSON.parse(text) as { id: string }).id),
+  })
+  await set.idle()
+  const perSecond = count / ((performance.now() - beganMs) / 1_000)
+  const { distinct, repeated } = await stats(platform)
+  const lost = count - distinct
+  return [
+    { name: 'async sustained', unit: 'completions/s', value: perSecond },
+    {
+      name: 'async sustained / bare Temporal',
+      unit: '×',
+      value: perSecond / floorPerSecond,
+      must: '≥ 20',
+      ok: perSecond >= 20 * floorPerSecond,
+    },
+    { name: 'async submit', unit: 'requests/s', value: submitted.perSecond },
+    { name: 'async submit p99', unit: 'ms', value: submitted.p99, must: '≤ 300', ok: submitted.p99 <= 300 },
+    {
+      name: 'async lost',
+      unit: '',
+      value: lost + submitted.failures + (count - ids.size),
+      must: '0',
+      ok: lost === 0 && ids.size === count,
+    },
+    { name: 'async called twice', unit: '', value: repeated, must: '0', ok: repeated === 0 },
+  ]
+}
+
+/** `kill -9` of a worker with calls of 4 s in flight, a standby alive: until all of them run again. */
+async function recovery(temporal: BenchTemporal, platform: string): Promise<Row[]> {
+  console.error('kill -9 of a worker …')
+  const set = await makeSet(temporal, 'recovery', platform, { WORKER_CONCURRENCY: '10' })
+  const parts: Running[] = []
+  try {
+    const victim = await set.startWorker()
+    parts.push(victim, await set.startApi())
+    const answer = await load({
+      origin: set.origin,
+      path: '/async/v1/predict',
+      body,
+      connections: 10,
+      requests: 10,
+    })
+    await until('all calls', 30_000, async () => (await stats(platform)).total >= 10)
+    parts.push(await set.startWorker())
+    // The standby must poll before the kill counts: its own start is not recovery.
+    await new Promise((resolve) => setTimeout(resolve, 2_500))
+    const { total } = await stats(platform)
+    const killedMs = performance.now()
+    await victim.kill()
+    await until('the interrupted calls', 60_000, async () => (await stats(platform)).total >= total + 10, 5)
+    const seconds = (performance.now() - killedMs) / 1_000
+    await set.idle()
+    return [
+      {
+        name: 'kill -9 of a worker: all calls run again after',
+        unit: 's',
+        value: seconds,
+        must: '≤ 5',
+        ok: seconds <= 5,
+      },
+      { name: 'kill -9: failures', unit: '', value: answer.failures, must: '0', ok: answer.failures === 0 },
+    ]
+  } finally {
+    for (const part of parts.toReversed()) await part.stop()
+  }
+}
+
+async function makeSet(
+  temporal: BenchTemporal,
+  name: string,
+  platform: string,
+  extra: Record<string, string>,
+): Promise<Set> {
+  const [port] = await freePorts(1)
+  const env = {
+    ENVIRONMENT: 'production',
+    LOG_LEVEL: 'error',
+    HTTP_SERVER_ADDRESS: `127.0.0.1:${port}`,
+    TEMPORAL_ADDRESS: temporal.address,
+    PERDURE_DATA_DIR: `${temporal.folder}/${name}`,
+    TASK_TYPE_NAME: name,
+    ML_PLATFORM: 'v2',
+    V2_ADDRESS: new URL(platform).host,
+    MAX_QUEUE_SIZE: '1000000',
+    SHUTDOWN_DELAY: '0',
+    ...extra,
+  }
+  const origin = `http://127.0.0.1:${port}`
+  return {
+    origin,
+    platform,
+    startWorker: () => run('worker/main.ts', { env, cwd: temporal.folder }),
+    async startApi() {
+      const api = await run('api/main.ts', { env, cwd: temporal.folder })
+      await until('the API', 60_000, async () => (await fetch(`${origin}/ready`)).ok)
+      return api
+    },
+    async idle() {
+      await until('an empty queue', 300_000, async () => {
+        const answer = await fetch(`${origin}/unfinished`)
+        const counts = (await answer.json()) as Record<string, number>
+        return counts['num of unfinished tasks'] === 0
+      })
+    },
+  }
+}

@@ -1,0 +1,249 @@
+/** API, worker and Temporal as processes of their own, so that a test can kill, freeze and restart each of them. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdirSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { fileURLToPath } from 'node:url'
+import { Client, Connection } from '@temporalio/client'
+import { expect, inject, onTestFinished, vi } from 'vitest'
+import { freePorts } from '../../dev/free-ports.ts'
+import { startTemporal, type TemporalServer } from '../../dev/temporal-server.ts'
+import { temporaryFolder } from './in-process.ts'
+import { type ScriptedServer, type Step, startScriptedServer } from './scripted-server.ts'
+
+const root = fileURLToPath(new URL('../../', import.meta.url))
+
+/** A process of the deployment. */
+export interface Part {
+  readonly pid: number
+  /** What it has written so far, both streams. */
+  output(): string
+  /** SIGKILL, and gone. */
+  kill(): Promise<void>
+  /** SIGTERM; resolves with the exit code. */
+  stop(): Promise<number | null>
+  freeze(): void
+  thaw(): void
+  /** Resolves with the exit code when it ends by itself. */
+  exited: Promise<number | null>
+}
+
+export interface DeploymentOptions {
+  /** A Temporal server of its own with a database file, so that it can be killed. */
+  ownTemporal?: boolean
+  env?: Record<string, string>
+  platform?: Step
+}
+
+export interface Deployment {
+  baseUrl: string
+  dataDir: string
+  platform: ScriptedServer
+  temporalAddress(): string
+  startApi(): Promise<Part>
+  startWorker(): Promise<Part>
+  killTemporal(): Promise<void>
+  restartTemporal(): Promise<void>
+  /** POST /async/v1/predict; the id, or the status it was refused with. */
+  submit(n: number): Promise<{ status: number; id: string }>
+  task(id: string): Promise<{ status: string; error_info: string; outputs: unknown; queue_id: string }>
+  /** Rows of the store, read beside its owners. */
+  query<Row>(sql: string, ...params: (string | number)[]): Row[]
+  /** From now on every change of a status is noted, so that `expectSettled` can count terminal writes. */
+  noteStatuses(): void
+  /** Every one of these is terminal, was ended exactly once, and no workflow but live guards is open. */
+  expectSettled(ids: readonly string[], within?: { timeout: number; interval: number }): Promise<void>
+  client(): Promise<Client>
+}
+
+/** How long a process may take to come up on a busy machine. */
+export const startWithin = { timeout: 60_000, interval: 50 }
+
+export async function makeDeployment(options: DeploymentOptions = {}): Promise<Deployment> {
+  const dataDir = temporaryFolder('deployment')
+  const [apiPort, temporalPort] = await freePorts(2)
+  const platform = await startScriptedServer(options.platform ?? echo)
+  onTestFinished(() => platform.close())
+
+  let temporal: TemporalServer | undefined
+  const startOwn = async () => {
+    mkdirSync(join(dataDir, 'temporal'), { recursive: true })
+    temporal = await startTemporal({
+      binary: inject('temporalCli'),
+      dbFilename: join(dataDir, 'temporal', 'temporal.db'),
+      port: temporalPort!,
+      headless: true,
+      logFile: join(dataDir, 'temporal', 'temporal.log'),
+    })
+  }
+  if (options.ownTemporal) {
+    await startOwn()
+    onTestFinished(async () => temporal?.stop())
+  }
+  const temporalAddress = () => temporal?.address ?? inject('temporalAddress')
+
+  const env = {
+    ENVIRONMENT: 'production',
+    LOG_LEVEL: 'warn',
+    HTTP_SERVER_ADDRESS: `127.0.0.1:${apiPort}`,
+    PERDURE_DATA_DIR: join(dataDir, 'perdure'),
+    PERDURE_CACHE_DIR: join(tmpdir(), 'perdure-test-cache'),
+    TASK_TYPE_NAME: `test-${randomUUID()}`,
+    ML_PLATFORM: 'v2',
+    V2_ADDRESS: platform.address,
+    MAX_QUEUE_SIZE: '10000',
+    WORKER_CONCURRENCY: '16',
+    TASK_TIMEOUT: '120',
+    V2_REQUEST_TIMEOUT: '120',
+    SHUTDOWN_DELAY: '0',
+    ...options.env,
+  }
+  const baseUrl = `http://${env.HTTP_SERVER_ADDRESS}`
+
+  function launch(main: string): Part {
+    const child = spawn(process.execPath, [join(root, main)], {
+      cwd: dataDir,
+      env: { ...process.env, ...env, TEMPORAL_ADDRESS: temporalAddress() },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    const part = partOf(child)
+    onTestFinished(async () => {
+      part.thaw()
+      await part.kill()
+    })
+    return part
+  }
+
+  async function get(path: string): Promise<Response> {
+    return fetch(`${baseUrl}${path}`, { signal: AbortSignal.timeout(10_000) })
+  }
+
+  const deployment: Deployment = {
+    baseUrl,
+    dataDir,
+    platform,
+    temporalAddress,
+    async startApi() {
+      const part = launch('api/main.ts')
+      await vi.waitFor(async () => {
+        const answer = await get('/ready')
+        expect(answer.status, `${await answer.text()}\n${part.output()}`).toBe(200)
+      }, startWithin)
+      return part
+    },
+    async startWorker() {
+      const part = launch('worker/main.ts')
+      // Whether it polls shows in what it does; a test that needs to know waits for that.
+      return part
+    },
+    async killTemporal() {
+      await temporal!.kill()
+    },
+    restartTemporal: startOwn,
+    async submit(n) {
+      const answer = await fetch(`${baseUrl}/async/v1/predict`, {
+        method: 'POST',
+        body: JSON.stringify({ model_name: 'm', inputs: { inputs: [n] } }),
+      })
+      const body = (await answer.json()) as { id?: string }
+      return { status: answer.status, id: body.id ?? '' }
+    },
+    async task(id) {
+      const answer = await get(`/task/${id}`)
+      expect(answer.status, id).toBe(200)
+      return (await answer.json()) as {
+        status: string
+        error_info: string
+        outputs: unknown
+        queue_id: string
+      }
+    },
+    query(sql, ...params) {
+      const database = new DatabaseSync(join(env.PERDURE_DATA_DIR, 'records.db'), { timeout: 5_000 })
+      try {
+        return database.prepare(sql).all(...params) as never
+      } finally {
+        database.close()
+      }
+    },
+    noteStatuses() {
+      write(`create table if not exists status_log (id text, was text, became text);
+        create trigger if not exists note_status after update of status on predictions when old.status <> new.status
+        begin insert into status_log values (new.id, old.status, new.status); end`)
+    },
+    async expectSettled(ids, within = { timeout: 60_000, interval: 100 }) {
+      const terminal = `status in ('succeeded', 'failed', 'canceled')`
+      await vi.waitFor(() => {
+        const open = deployment.query<{ id: string; status: string }>(
+          `select id, status from predictions where not ${terminal}`,
+        )
+        expect(open).toEqual([])
+      }, within)
+      const known = new Set(
+        deployment.query<{ id: string }>('select id from predictions').map(({ id }) => id),
+      )
+      expect(ids.filter((id) => !known.has(id))).toEqual([])
+      const endedTwice = deployment.query(
+        `select id, count(*) as times from status_log where became in ('succeeded', 'failed', 'canceled')
+         group by id having times <> 1`,
+      )
+      expect(endedTwice).toEqual([])
+      const client = await deployment.client()
+      const query = `ExecutionStatus = 'Running' AND WorkflowType = 'flight' AND TaskQueue = 'perdure-${env.TASK_TYPE_NAME}'`
+      await vi.waitFor(async () => {
+        expect((await client.workflow.count(query)).count).toBe(0)
+      }, within)
+    },
+    async client() {
+      const connection = await Connection.connect({ address: temporalAddress() })
+      onTestFinished(() => connection.close())
+      return new Client({ connection })
+    },
+  }
+  return deployment
+
+  function write(sql: string): void {
+    const database = new DatabaseSync(join(env.PERDURE_DATA_DIR, 'records.db'), { timeout: 5_000 })
+    try {
+      database.exec(sql)
+    } finally {
+      database.close()
+    }
+  }
+}
+
+/** Answers what it got as outputs. */
+export const echo: Step = (call, response) => {
+  const { inputs } = JSON.parse(call.body) as { inputs: unknown }
+  response.writeHead(200, { 'content-type': 'application/json' })
+  response.end(JSON.stringify({ model_name: 'm', outputs: inputs }))
+}
+
+function partOf(child: ChildProcess): Part {
+  let text = ''
+  for (const stream of [child.stdout!, child.stderr!]) {
+    stream.setEncoding('utf8').on('data', (chunk: string) => {
+      text += chunk
+    })
+  }
+  const exited = once(child, 'exit').then(([code]) => code as number | null)
+  const alive = () => child.exitCode === null && child.signalCode === null
+  return {
+    pid: child.pid!,
+    output: () => text,
+    async kill() {
+      if (alive()) child.kill('SIGKILL')
+      await exited
+    },
+    async stop() {
+      if (alive()) child.kill('SIGTERM')
+      return exited
+    },
+    freeze: () => void child.kill('SIGSTOP'),
+    thaw: () => void child.kill('SIGCONT'),
+    exited,
+  }
+}
