@@ -497,7 +497,7 @@ describe('model endpoints', () => {
     expect(uid).toBe('0cfbb86953b5f62dffbd3b6e7fd93f988e675af1')
     expect(await store.get('proj', uid!)).toEqual({
       kind: 'model-endpoint',
-      metadata: { project: 'proj', uid, labels: {} },
+      metadata: { project: 'proj', uid: uid ?? '', labels: {} },
       spec: {
         function_uri: 'proj/my-fn:v1',
         model: 'm3:v2',

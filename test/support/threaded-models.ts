@@ -65,7 +65,7 @@ export class Moody extends V2ModelServer {
       : { got: event.body, path: event.path }
   }
 
-  async *generate(request: Record<string, unknown>, ctx: RequestInfo): AsyncGenerator<string> {
+  override async *generate(request: Record<string, unknown>, ctx: RequestInfo): AsyncGenerator<string> {
     for (const letter of String(request.text_input)) {
       if (letter === '!') throw new ValueError('no shouting')
       if (ctx.signal.aborted) return
