@@ -50,6 +50,7 @@ export function startLifecycle(options: LifecycleOptions): Lifecycle {
   const stopping = new AbortController()
   const opened = Promise.withResolvers<void>()
   let isOpen = false
+  let stopped: Promise<void> | undefined
 
   const laneOf = (name: PlatformName) => options.platform(name).lane
   const shared = { store, processId, queue, onDead: options.onDead }
@@ -116,14 +117,19 @@ export function startLifecycle(options: LifecycleOptions): Lifecycle {
         throw new ServiceError('temporal_unavailable', 'the guard of this process does not run yet')
       await Promise.all([temporal.ping(pingDeadlineMs), store.ping()])
     },
-    async stop() {
-      stopping.abort()
-      await guarding
-      await store.closeProcess(processId)
-      await Promise.all([flights.drained(), direct.drained()])
-      await store.leaveProcess(processId)
-      await temporal.close()
+    stop() {
+      stopped ??= drainAndLeave()
+      return stopped
     },
+  }
+
+  async function drainAndLeave(): Promise<void> {
+    stopping.abort()
+    await guarding
+    await store.closeProcess(processId)
+    await Promise.all([flights.drained(), direct.drained()])
+    await store.leaveProcess(processId)
+    await temporal.close()
   }
 }
 

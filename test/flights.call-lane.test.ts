@@ -1,18 +1,19 @@
 /** Flights in lane `call`, from submission to a terminal record: real Temporal, real store, scripted platform. */
 import { expect, test, vi } from 'vitest'
-import { flightIdOf } from '../contracts/names.ts'
-import { startInProcess } from './support/in-process.ts'
+import { flightIdOf, guardIdOf } from '../contracts/names.ts'
+import { recordHistory, startInProcess } from './support/in-process.ts'
 import { after, hang, json } from './support/scripted-server.ts'
 
 const deadline = { timeout: 30_000, interval: 25 }
 
 test('an accepted prediction is called once and its record ends succeeded', async () => {
-  const { lifecycle, platform, request } = await startInProcess()
+  const { lifecycle, platform, request, client } = await startInProcess()
   const { id } = await lifecycle.service.submit(request(7))
   const record = await lifecycle.service.waitFor(id, 20_000)
   expect(record).toMatchObject({ id, status: 'succeeded', queueId: flightIdOf(id), attempts: 1 })
   expect(JSON.parse(record!.outputs)).toMatchObject({ outputs: [7] })
   expect(platform.calls).toHaveLength(1)
+  await recordHistory(client, flightIdOf(id), 'flight-single')
 })
 
 test('predictions accepted together share a flight, and each gets its own answer', async () => {
@@ -33,12 +34,13 @@ test('predictions accepted together share a flight, and each gets its own answer
 })
 
 test('one 503 and then a 200 ends succeeded, after a durable wait', async () => {
-  const { lifecycle, platform, request } = await startInProcess()
+  const { lifecycle, platform, request, client } = await startInProcess()
   platform.script(json({ error: 'busy' }, 503), json({ outputs: [1] }))
   const { id } = await lifecycle.service.submit(request(1))
   const record = await lifecycle.service.waitFor(id, 30_000)
   expect(record?.status).toBe('succeeded')
   expect(platform.calls).toHaveLength(2)
+  await recordHistory(client, flightIdOf(id), 'flight-retry')
 })
 
 test('a 400 is tried once and its message is in the record', async () => {
@@ -81,7 +83,7 @@ test('a prediction over its budget fails as a timeout and reaches the platform e
 })
 
 test('a paused queue accepts and starts nothing; unpause lets everything go', async () => {
-  const { lifecycle, platform, request, store, queue } = await startInProcess()
+  const { lifecycle, platform, request, store, queue, client } = await startInProcess()
   expect(await store.pause(queue)).toBe(true)
   const answers = await Promise.all([1, 2, 3].map((n) => lifecycle.service.submit(request(n))))
   await vi.waitFor(async () => expect((await store.count(queue)).waiting).toBe(3), deadline)
@@ -91,6 +93,7 @@ test('a paused queue accepts and starts nothing; unpause lets everything go', as
   for (const { id } of answers) {
     expect((await lifecycle.service.waitFor(id, 30_000))?.status).toBe('succeeded')
   }
+  await recordHistory(client, flightIdOf(answers[0]!.id), 'flight-paused')
 })
 
 test('an operator who cancels a flight in the Temporal UI ends every open record as canceled', async () => {
@@ -109,6 +112,16 @@ test('an operator who cancels a flight in the Temporal UI ends every open record
     }, deadline)
   }
   await vi.waitFor(() => expect(platform.calls.every((call) => call.aborted)).toBe(true), deadline)
+  await recordHistory(client, flightIdOf(answers[0]!.id), 'flight-cancelled')
+})
+
+test('the guard of a process that leaves in order ends by itself', async () => {
+  const { lifecycle, client, processId, request } = await startInProcess()
+  await lifecycle.service.predict(request(1))
+  await lifecycle.stop()
+  const guard = client.workflow.getHandle(guardIdOf(processId))
+  await vi.waitFor(async () => expect((await guard.describe()).status.name).toBe('COMPLETED'), deadline)
+  await recordHistory(client, guardIdOf(processId), 'guard-orderly')
 })
 
 test('a sync prediction is called by the API itself, without a workflow', async () => {

@@ -1,9 +1,10 @@
 /** The whole way of a prediction in the test's own process: real Temporal, real store, a scripted platform over HTTP. */
 import { randomUUID } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Client, Connection } from '@temporalio/client'
+import { historyToJSON } from '@temporalio/common/lib/proto-utils.js'
 import { inject, onTestFinished } from 'vitest'
 import { type Lifecycle, startLifecycle } from '../../api/lifecycle.ts'
 import type { AcceptedRequest } from '../../api/predictions.ts'
@@ -154,4 +155,17 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<In
     await connection.close()
   })
   return result
+}
+
+/**
+ * Writes a workflow's history to test/histories when PERDURE_RECORD_HISTORIES is set: what the replay test holds later
+ * code against. Otherwise does nothing.
+ */
+export async function recordHistory(client: Client, workflowId: string, name: string): Promise<void> {
+  if (!process.env.PERDURE_RECORD_HISTORIES) return
+  const handle = client.workflow.getHandle(workflowId)
+  await handle.result().catch(() => undefined)
+  // The name of the machine that recorded it is nobody's business.
+  const text = historyToJSON(await handle.fetchHistory()).replaceAll(hostname(), 'recorder')
+  writeFileSync(new URL(`../histories/${name}.json`, import.meta.url), text)
 }
