@@ -1,6 +1,13 @@
 /** The public door of the model server: write a model, serve it, test it. */
 
+export type { ChildResult, Executor } from './children.ts'
 export type { RequestInfo, ServerContext } from './context.ts'
+export {
+  EnrichmentModelRouter,
+  EnrichmentVotingEnsemble,
+  type FeatureService,
+} from './enrichment.ts'
+export { VotingEnsemble, type VotingEnsembleOptions } from './ensemble.ts'
 export {
   Exception,
   HttpError,
@@ -17,6 +24,7 @@ export { type Listening, listen } from './listen.ts'
 export { type ModelClass, type ModelOptions, type ModelRequest, V2ModelServer } from './model.ts'
 export type { ModelSpec } from './model-spec.ts'
 export type { ServerOptions } from './options.ts'
+export { ParallelRun, type ParallelRunOptions } from './parallel.ts'
 export { ModelRouter, type RouterOptions } from './router.ts'
 export type { RouteHandler } from './routes.ts'
 export { createModelServer, ModelServer } from './server.ts'
