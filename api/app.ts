@@ -1,0 +1,54 @@
+/** The public HTTP surface: every route on one Hono app. Owns no logic beyond mounting and unknown paths. */
+import { OpenAPIHono } from '@hono/zod-openapi'
+import { ServiceError } from '../contracts/errors.ts'
+import { errorResponse, surfaceOf } from './errors.ts'
+import { mountAsyncPredict } from './routes/async-predict.ts'
+import { mountCancel } from './routes/cancel.ts'
+import { mountDocs } from './routes/docs.ts'
+import { mountHealth } from './routes/health.ts'
+import { mountModels } from './routes/models.ts'
+import { mountPredict } from './routes/predict.ts'
+import { mountQueue } from './routes/queue.ts'
+import { mountReference } from './routes/reference.ts'
+import { mountTask } from './routes/task.ts'
+import { type Api, type ApiContext, type ApiDeps, type ApiEnv, type ApiSettings, observe } from './surface.ts'
+
+export type { Api, ApiDeps, ApiSettings } from './surface.ts'
+
+export function makeApp(deps: ApiDeps, settings: ApiSettings): Api {
+  const { log, metrics, store } = deps
+  const app: Api = new OpenAPIHono<ApiEnv>()
+
+  mountPredict(app, deps, settings)
+  mountAsyncPredict(app, deps, settings)
+  mountTask(app, deps)
+  mountCancel(app, deps)
+  mountQueue(app, deps, settings)
+  mountDocs(app, deps, settings)
+  mountModels(app, deps)
+  mountHealth(app, deps)
+  mountReference(app, deps)
+
+  metrics.queueFrom(() => store.count(settings.queue).catch(() => undefined), settings.maxQueueSize)
+
+  app.onError((error, c) => errorResponse(error, surfaceOf(c.req.path), log))
+  app.notFound(observe(deps, 'unmatched', 'inherited', (c) => noRoute(app, deps, c)))
+  return app
+}
+
+const methods = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'] as const
+
+/** 404, or 405 with `Allow` where the path is known under another method. */
+function noRoute(app: Api, { log }: ApiDeps, c: ApiContext): Response {
+  const { path, method } = c.req
+  const allowed = methods.filter((word) => app.router.match(word, path)[0].length > 0)
+  const surface = surfaceOf(path)
+  if (allowed.length === 0)
+    return errorResponse(new ServiceError('not_found', 'page not found'), surface, log)
+  return errorResponse(
+    new ServiceError('method_not_allowed', `${method} is not allowed here`),
+    surface,
+    log,
+    { headers: { allow: allowed.join(', ') } },
+  )
+}

@@ -1,0 +1,30 @@
+/** `POST /async/v1/predict`: accepts a prediction durably and answers with its id. */
+import { createRoute } from '@hono/zod-openapi'
+import { TaskId } from '../../contracts/http.ts'
+import { PredictRequest } from '../../contracts/predictions.ts'
+import { acceptAsked, askedIn } from '../accept.ts'
+import { readJsonObject } from '../body.ts'
+import { inheritedErrors, jsonRequest, ok } from '../described.ts'
+import { jsonText } from '../record.ts'
+import { type Api, type ApiDeps, type ApiSettings, mount } from '../surface.ts'
+
+const route = createRoute({
+  method: 'post',
+  path: '/async/v1/predict',
+  summary: 'Accept a prediction',
+  description: 'Headers: `UID`, `Idempotency-Key`, `Perdure-Priority: 1..5` (1 first).',
+  request: jsonRequest(PredictRequest),
+  responses: {
+    200: ok(TaskId, 'Accepted; GET /task/{id} finds it from now on'),
+    ...inheritedErrors(400, 403, 404, 413, 422, 429, 503),
+  },
+})
+
+export function mountAsyncPredict(app: Api, deps: ApiDeps, settings: ApiSettings): void {
+  const { service, routing } = deps
+  mount(app, deps, route, 'inherited', async (c) => {
+    const asked = askedIn(await readJsonObject(c, settings.maxBodyBytes))
+    const { id } = await service.submit(acceptAsked(c, asked, routing, settings.uploadWebhook()))
+    return jsonText(`{"id":"${id}"}`)
+  })
+}

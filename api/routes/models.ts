@@ -1,0 +1,76 @@
+/** `GET /v1/models…`: the routing table as callers may see it. Shows no addresses. */
+import { createRoute } from '@hono/zod-openapi'
+import { z } from 'zod'
+import { Model, ModelList } from '../../contracts/http.ts'
+import type { ModelRoute } from '../../platforms/routing.ts'
+import { ok, problems } from '../described.ts'
+import { json } from '../record.ts'
+import { type Api, type ApiContext, type ApiDeps, mount } from '../surface.ts'
+
+const listRoute = createRoute({
+  method: 'get',
+  path: '/v1/models',
+  summary: 'The models of the models file',
+  description: 'A platform that serves every name (`ML_PLATFORM` alone) has no list.',
+  responses: { 200: ok(ModelList, 'All of them, on one page') },
+})
+
+const nameRoute = createRoute({
+  method: 'get',
+  path: '/v1/models/{name}',
+  summary: 'One model',
+  request: { params: z.object({ name: z.string() }) },
+  responses: { 200: ok(Model, 'Its line, and how it did lately'), ...problems(400, 404, 503) },
+})
+
+const ownedRoute = createRoute({
+  method: 'get',
+  path: '/v1/models/{owner}/{name}',
+  summary: 'One model, named as Replicate does',
+  request: { params: z.object({ owner: z.string(), name: z.string() }) },
+  responses: { 200: ok(Model, 'Its line, and how it did lately'), ...problems(400, 404, 503) },
+})
+
+export function mountModels(app: Api, deps: ApiDeps): void {
+  const { routing, store } = deps
+
+  mount(app, deps, listRoute, 'modern', () => {
+    return json({ next: null, previous: null, results: routing.list().map(modelOf) } satisfies ModelList)
+  })
+
+  async function described(model: ModelRoute): Promise<Response> {
+    const meanMs = await store.meanRunMs(model.name)
+    return json({
+      ...modelOf(model),
+      mean_run_seconds: meanMs === undefined ? null : meanMs / 1000,
+    } satisfies Model)
+  }
+  const param = (c: ApiContext, name: string) => c.req.param(name) ?? ''
+  mount(app, deps, nameRoute, 'modern', (c) => described(routing.resolve(param(c, 'name'))))
+  mount(app, deps, ownedRoute, 'modern', (c) =>
+    described(routing.resolveOwned(param(c, 'owner'), param(c, 'name'))),
+  )
+}
+
+/** Owner of models whose name has none. */
+const houseOwner = 'perdure'
+
+/** `owner/name` as Replicate's clients split it. */
+export function ownedName(modelName: string): { owner: string; name: string } {
+  const slash = modelName.indexOf('/')
+  return slash > 0
+    ? { owner: modelName.slice(0, slash), name: modelName.slice(slash + 1) }
+    : { owner: houseOwner, name: modelName }
+}
+
+function modelOf(model: ModelRoute): Model {
+  return {
+    ...ownedName(model.name),
+    platform: model.platform,
+    protocol: model.protocol,
+    upstream_name: model.upstreamName,
+    versions: [...model.versions],
+    timeout_seconds: model.timeoutMs / 1000,
+    gate: model.gate ?? null,
+  }
+}

@@ -1,0 +1,107 @@
+/** A listening HTTP server for a Hono app: binds exactly where it is told, ends running requests before it closes. */
+import { createServer, type Server } from 'node:http'
+import { setTimeout as delay } from 'node:timers/promises'
+import { getRequestListener } from '@hono/node-server'
+import type { Readiness } from './readiness.ts'
+
+export interface ListenAddress {
+  host: string
+  /** 0 = any free one. */
+  port: number
+}
+
+export interface HttpServer {
+  host: string
+  port: number
+  /** `http://host:port` as a client on this machine reaches it. */
+  url: string
+  /** The listener closes at once; resolves when running requests have ended. */
+  close(): Promise<void>
+  /** Cuts what still runs. */
+  closeNow(): void
+}
+
+interface Fetches {
+  fetch(request: Request, env: object): Response | Promise<Response>
+}
+
+const badRequest = '{"error":"the request cannot be understood","code":"invalid_input"}'
+const jsonType = 'application/json; charset=utf-8'
+/** Longer than the idle time of usual load balancers, so that they close first. */
+const keepAliveMs = 75_000
+const sweepMs = 50
+
+/** Throws an `Error` of one clear line when the address cannot be had. */
+export async function serveHttp(app: Fetches, { host, port }: ListenAddress): Promise<HttpServer> {
+  const listener = getRequestListener((request, env) => app.fetch(request, env), {
+    // A request whose target or Host header makes no URL.
+    errorHandler: () => new Response(badRequest, { status: 400, headers: { 'content-type': jsonType } }),
+  })
+  const server = createServer({ keepAliveTimeout: keepAliveMs }, (incoming, outgoing) => {
+    void listener(incoming, outgoing)
+  })
+  server.on('clientError', (error, socket) => {
+    const cut = 'code' in error && error.code === 'ECONNRESET'
+    if (cut || !socket.writable) return void socket.destroy()
+    const head = `HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: ${jsonType}`
+    socket.end(`${head}\r\nContent-Length: ${Buffer.byteLength(badRequest)}\r\n\r\n${badRequest}`)
+  })
+  await listen(server, host, port)
+  const bound = server.address()
+  if (bound === null || typeof bound === 'string') throw new Error('the server has no port')
+  const reachable = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '[::1]' : bracketed(host)
+  return {
+    host,
+    port: bound.port,
+    url: `http://${reachable}:${bound.port}`,
+    async close() {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+      // A kept-alive connection becomes idle only when its running request ends.
+      const sweep = setInterval(() => server.closeIdleConnections(), sweepMs)
+      await closed
+      clearInterval(sweep)
+    },
+    closeNow: () => server.closeAllConnections(),
+  }
+}
+
+function bracketed(host: string): string {
+  return host.includes(':') ? `[${host}]` : host
+}
+
+function listen(server: Server, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (cause: NodeJS.ErrnoException) => {
+      reject(new Error(`cannot listen on ${bracketed(host)}:${port}: ${reasonOf(cause)}`, { cause }))
+    })
+    server.listen({ host, port }, () => {
+      server.removeAllListeners('error')
+      resolve()
+    })
+  })
+}
+
+function reasonOf({ code, message }: NodeJS.ErrnoException): string {
+  switch (code) {
+    case 'EADDRINUSE':
+      return 'the port is already in use'
+    case 'EADDRNOTAVAIL':
+    case 'ENOTFOUND':
+      return 'this machine has no such address'
+    case 'EACCES':
+      return 'not permitted'
+    default:
+      return message
+  }
+}
+
+/**
+ * The orderly end of the HTTP side: not ready at once, served for `delayMs` so that balancers notice, then the
+ * listener closes and running requests end.
+ */
+export async function drainHttp(server: HttpServer, readiness: Readiness, delayMs: number): Promise<void> {
+  readiness.drain()
+  await delay(delayMs)
+  await server.close()
+  readiness.stop()
+}

@@ -1,0 +1,92 @@
+/** What every route is given and how it is mounted: described once, measured, logged, its errors answered. */
+import { performance } from 'node:perf_hooks'
+import type { HttpBindings } from '@hono/node-server'
+import type { OpenAPIHono, RouteConfig } from '@hono/zod-openapi'
+import type { Context } from 'hono'
+import type { PlatformName } from '../contracts/names.ts'
+import type { Logger } from '../logging.ts'
+import type { Metrics } from '../metrics.ts'
+import type { Platform } from '../platforms/platform.ts'
+import type { Routing } from '../platforms/routing.ts'
+import type { Store } from '../records/store.ts'
+import { errorResponse, type Surface } from './errors.ts'
+import type { PredictionService } from './predictions.ts'
+import type { Readiness } from './readiness.ts'
+
+/** `incoming` is absent where no server is behind the app, as in `app.request()`. */
+export interface ApiEnv {
+  Bindings: Partial<HttpBindings>
+}
+export type Api = OpenAPIHono<ApiEnv>
+export type ApiContext = Context<ApiEnv>
+
+export interface ApiDeps {
+  service: PredictionService
+  store: Pick<
+    Store,
+    'get' | 'list' | 'count' | 'pause' | 'unpause' | 'deletePending' | 'meanRunMs' | 'inputsOf'
+  >
+  routing: Routing
+  /** Throws `platform_unsupported` where there are no settings. */
+  platform(name: PlatformName): Platform
+  readiness: Pick<Readiness, 'now'>
+  metrics: Metrics
+  log: Logger
+}
+
+export interface ApiSettings {
+  /** `TASK_TYPE_NAME`. */
+  queue: string
+  maxQueueSize: number
+  maxBodyBytes: number
+  /** Filter of `/delete_pending`; empty = all. */
+  modelName: string
+  /** Where models upload files, `http://…/upload`. Asked per prediction: the port may be known late. */
+  uploadWebhook(): string
+}
+
+export interface Route extends RouteConfig {
+  getRoutingPath(): string
+}
+
+export type Handler = (c: ApiContext) => Response | Promise<Response>
+
+/** Mounts a route without any middleware: measuring, logging and errors are one closure around its handler. */
+export function mount(
+  app: Api,
+  { metrics, log }: Pick<ApiDeps, 'metrics' | 'log'>,
+  route: Route,
+  surface: Surface,
+  handler: Handler,
+): void {
+  app.openAPIRegistry.registerPath(route)
+  const path = route.getRoutingPath()
+  const observed = observe({ metrics, log }, path, surface, handler)
+  app.on(route.method.toUpperCase(), path, observed)
+}
+
+/** The measured and logged form of a handler; never throws. `path` is the label of its metrics. */
+export function observe(
+  { metrics, log }: Pick<ApiDeps, 'metrics' | 'log'>,
+  path: string,
+  surface: Surface,
+  handler: Handler,
+): (c: ApiContext) => Promise<Response> {
+  const measure = metrics.route(path)
+  return async function observed(c) {
+    const began = performance.now()
+    let response: Response
+    try {
+      response = await handler(c)
+    } catch (error) {
+      response = errorResponse(error, surface, log)
+    }
+    const ms = performance.now() - began
+    measure(response.status, ms / 1000)
+    log.info(
+      { method: c.req.method, path: c.req.path, status: response.status, ms: Math.round(ms * 100) / 100 },
+      'request',
+    )
+    return response
+  }
+}
