@@ -1,0 +1,104 @@
+/**
+ * Builds what a Kubernetes API in tests needs, from Go modules alone: etcd, kube-apiserver, kube-scheduler and kwok,
+ * which plays the nodes. Kept in the user's cache by version; a quarter of an hour the first time.
+ *
+ *   node scripts/kubernetes.mjs     prints the path of each program, as JSON
+ */
+import { mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { cacheFolder, withLock } from '../dev/cache.ts'
+import { findExecutable, isExecutable, run } from './run.mjs'
+
+const versions = { kubernetes: 'v1.34.4', etcd: 'v3.6.16', kwok: 'v0.7.0' }
+const limitMs = 45 * 60_000
+
+const stamp = 'k8s.io/component-base/version'
+const kubernetesFlags = `-s -w -X ${stamp}.gitVersion=${versions.kubernetes} -X ${stamp}.gitMajor=1 -X ${stamp}.gitMinor=34`
+
+/** The modules with their locked dependencies lie in scripts/kubernetes/<folder>; kwok's own has no replacements. */
+const programs = {
+  'kube-apiserver': {
+    version: versions.kubernetes,
+    folder: 'control-plane',
+    main: 'k8s.io/kubernetes/cmd/kube-apiserver',
+    flags: kubernetesFlags,
+  },
+  'kube-scheduler': {
+    version: versions.kubernetes,
+    folder: 'control-plane',
+    main: 'k8s.io/kubernetes/cmd/kube-scheduler',
+    flags: kubernetesFlags,
+  },
+  etcd: { version: versions.etcd, folder: 'etcd', main: 'go.etcd.io/etcd/server/v3', flags: '-s -w' },
+  kwok: { version: versions.kwok, folder: 'kwok', main: 'sigs.k8s.io/kwok/cmd/kwok', flags: '-s -w' },
+}
+
+/** Path of each program, or undefined while one is missing. */
+export function kubernetesPrograms() {
+  const paths = Object.fromEntries(Object.keys(programs).map((name) => [name, pathOf(name)]))
+  return Object.values(paths).every(isExecutable) ? paths : undefined
+}
+
+export async function provide() {
+  const present = kubernetesPrograms()
+  if (present) return 'API server, etcd, scheduler and kwok from the cache'
+  if (!findExecutable('go')) throw new Error('Go is not installed: the programs are built from Go modules')
+  const lock = join(cacheFolder(process.env), 'kubernetes', 'lock')
+  await withLock(
+    lock,
+    () => console.error('Another process is building the Kubernetes programs; waiting for it …'),
+    buildMissing,
+  )
+  return 'API server, etcd, scheduler and kwok, built'
+}
+
+async function buildMissing() {
+  const began = performance.now()
+  let building = ''
+  const timer = setInterval(() => {
+    console.error(`Building ${building} with Go: ${Math.round((performance.now() - began) / 1_000)} s`)
+  }, 30_000)
+  try {
+    for (const name of Object.keys(programs).filter((one) => !isExecutable(pathOf(one)))) {
+      building = name
+      await build(name, limitMs - (performance.now() - began))
+    }
+  } finally {
+    clearInterval(timer)
+  }
+}
+
+async function build(name, remainingMs) {
+  const { folder, main, flags } = programs[name]
+  const target = pathOf(name)
+  mkdirSync(join(target, '..'), { recursive: true })
+  const temporary = mkdtempSync(join(target, '..', '.build-'))
+  try {
+    const args = [
+      'go',
+      'build',
+      '-trimpath',
+      '-buildvcs=false',
+      '-ldflags',
+      flags,
+      '-o',
+      join(temporary, name),
+      main,
+    ]
+    const cwd = join(import.meta.dirname, 'kubernetes', folder)
+    const env = { CGO_ENABLED: '0', GOFLAGS: '-mod=readonly' }
+    await run('kubernetes', 'nice', args, { cwd, env, limitMs: remainingMs })
+    renameSync(join(temporary, name), target)
+  } finally {
+    rmSync(temporary, { recursive: true, force: true })
+  }
+}
+
+function pathOf(name) {
+  return join(cacheFolder(process.env), 'kubernetes', `${name}-${programs[name].version}`)
+}
+
+if (import.meta.main) {
+  await provide()
+  console.log(JSON.stringify(kubernetesPrograms()))
+}
