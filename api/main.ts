@@ -1,0 +1,168 @@
+/** The API process: composes store, platforms, prediction service, routes and listener; owns their order, both ways. */
+import { randomBytes } from 'node:crypto'
+import { pathToFileURL } from 'node:url'
+import { type ApiConfig, ConfigError, loadApi } from '../config.ts'
+import { type Logger, makeLogger } from '../logging.ts'
+import { type Metrics, makeMetrics } from '../metrics.ts'
+import { makePlatforms, type Platforms } from '../platforms/platforms.ts'
+import { makeRouting, type Routing, readModelsFile } from '../platforms/routing.ts'
+import { makeHeldCalls } from '../records/held-calls.ts'
+import { openStore } from '../records/open.ts'
+import type { HeldCalls, Store, TerminalWaiter } from '../records/store.ts'
+import { makeTerminalWaiter } from '../records/terminal-waiter.ts'
+import { makeApp } from './app.ts'
+import { startLifecycle } from './lifecycle.ts'
+import { watchReadiness } from './readiness.ts'
+import { drainHttp, serveHttp } from './server.ts'
+
+export interface ApiParts {
+  store: Store
+  held: HeldCalls
+  waiter: TerminalWaiter
+  /** Registered in the store as `api`. */
+  processId: string
+  platforms: Platforms
+  routing: Routing
+  metrics: Metrics
+  log: Logger
+  /** Another process has declared this one dead: it must exit at once, writing nothing more. */
+  onDead(): void
+}
+
+export interface RunningApi {
+  /** `http://127.0.0.1:8000`. */
+  url: string
+  /** Resolves when the guard has opened this process: predictions are accepted from now on. */
+  opened: Promise<void>
+  /** Not ready at once, served for `SHUTDOWN_DELAY`, then drained; the process has left the store afterwards. */
+  stop(): Promise<void>
+}
+
+/** Throws an `Error` of one line when the address cannot be had; nothing is left running then. */
+export async function startApi(config: ApiConfig, parts: ApiParts): Promise<RunningApi> {
+  const { store, held, waiter, processId, platforms, routing, metrics, log } = parts
+  const { address, namespace, taskQueue, apiKey, tls } = config.temporal
+  const platform = platforms.get
+  let url = ''
+
+  const lifecycle = startLifecycle({
+    store,
+    held,
+    waiter,
+    platform,
+    processId,
+    temporal: {
+      connection: { address, tls, ...(apiKey.given && { apiKey: apiKey.reveal() }) },
+      namespace,
+      taskQueue,
+    },
+    queue: config.queue,
+    maxQueueSize: config.maxQueueSize,
+    taskTimeoutMs: config.taskTimeoutMs,
+    workerConcurrency: config.concurrency,
+    onDead: parts.onDead,
+  })
+  const readiness = watchReadiness(() => lifecycle.check())
+  const app = makeApp(
+    { service: lifecycle.service, store, routing, platform, readiness, metrics, log },
+    {
+      queue: config.queue,
+      maxQueueSize: config.maxQueueSize,
+      maxBodyBytes: config.maxBodyBytes,
+      modelName: config.modelName,
+      uploadWebhook: () =>
+        config.uploadWebhookAddress === '' ? `${url}/upload` : `http://${config.uploadWebhookAddress}/upload`,
+    },
+  )
+  try {
+    const server = await serveHttp(app, config.address)
+    url = server.url
+    log.info({ url, processId }, 'API listens')
+    return {
+      url,
+      opened: lifecycle.opened,
+      async stop() {
+        await drainHttp(server, readiness, config.shutdownDelayMs)
+        await lifecycle.stop()
+      },
+    }
+  } catch (error) {
+    readiness.stop()
+    await lifecycle.stop()
+    throw error
+  }
+}
+
+/** An API process of its own. Resolves when it has stopped. */
+export async function runApiProcess(config: ApiConfig, stop: AbortSignal): Promise<void> {
+  const log = makeLogger(config)
+  for (const warning of config.warnings) log.warn(warning)
+  const routing = makeRouting({
+    fallback: config.platform,
+    explicitFallback: config.platformExplicit,
+    platforms: Object.values(config.platforms),
+    ...(config.modelsFile !== undefined && { models: await readModelsFile(config.modelsFile) }),
+  })
+  if (config.modelsFile !== undefined) rereadOnHangup(config.modelsFile, routing, log)
+  const store = await openStore(config.store)
+  const processId = `api-${randomBytes(6).toString('hex')}`
+  await store.registerProcess(processId, 'api')
+  const held = makeHeldCalls(store)
+  const waiter = makeTerminalWaiter(store)
+  const platforms = makePlatforms(Object.values(config.platforms))
+  const parts = { store, held, waiter, processId, platforms, routing, metrics: makeMetrics(), log }
+  try {
+    const api = await startApi(config, { ...parts, onDead: () => exitDead(log) })
+    await aborted(stop)
+    log.info('API drains')
+    await api.stop()
+  } finally {
+    held.close()
+    waiter.close()
+    await platforms.close()
+    await store.close()
+    log.info('API has stopped')
+    log.flush()
+  }
+}
+
+/** SIGHUP reads the models file again; a bad file keeps the old one. */
+export function rereadOnHangup(path: string, routing: Routing, log: Logger): void {
+  process.on('SIGHUP', () => {
+    readModelsFile(path).then(
+      (models) => {
+        routing.update(models)
+        log.info('models file read again')
+      },
+      (error) => log.error({ error }, 'models file kept as it was'),
+    )
+  })
+}
+
+/** Others may have taken over already: the only safe act is to be gone. */
+export function exitDead(log: Logger): never {
+  log.fatal('another process has declared this one dead: it exits')
+  log.flush()
+  process.exit(1)
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  const stop = new AbortController()
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort())
+  try {
+    await runApiProcess(loadApi(), stop.signal)
+    process.exit(0)
+  } catch (error) {
+    const lines =
+      error instanceof ConfigError ? error.message : `api: ${error instanceof Error ? error.message : error}`
+    process.stderr.write(`${lines}\n`)
+    process.exit(1)
+  }
+}
