@@ -61,7 +61,9 @@ export interface ConfigFault {
 }
 
 /** All faults at once, each with its field; no fault means `spec` is there. */
-export type ParsedValidation = { spec: ValidationRequest; faults?: never } | { faults: ConfigFault[] }
+export type ParsedValidation =
+  | { spec: ValidationRequest; faults?: never }
+  | { spec?: never; faults: ConfigFault[] }
 
 /** Reads a validation request. Never throws. */
 export function parseValidation(input: unknown): ParsedValidation {

@@ -58,7 +58,7 @@ function compareOutput(
   if (wanted.length !== found.length) {
     return failed(`has ${found.length} elements where ${wanted.length} were expected`)
   }
-  if (rule?.rule === 'argmax') return compareArgmax(wanted, found)
+  if (rule?.rule === 'argmax') return compareArgmax(wanted, found, rowWidth(actual))
   return compareElements(wanted, found, rule ?? defaultRule(expected, wanted), nanEqual)
 }
 
@@ -136,16 +136,28 @@ function compareElements(
   return result
 }
 
-/** Per last axis it would need a shape; over the whole output it needs none. */
-function compareArgmax(wanted: readonly unknown[], found: readonly unknown[]): Difference {
-  const [expected, actual] = [argmax(wanted), argmax(found)]
-  if (expected === undefined || actual === undefined)
-    return failed('is not numeric, argmax says nothing about it')
-  if (expected === actual) return passed
-  return {
-    ...failed(`has its largest element at ${actual} where ${expected} was expected`),
-    worst: { index: actual, expected, actual },
+/** Along the last axis, as classifiers answer: one row per instance. Flat data is one row. */
+function compareArgmax(wanted: readonly unknown[], found: readonly unknown[], width: number): Difference {
+  for (let from = 0; from < wanted.length; from += width) {
+    const [expected, actual] = [
+      argmax(wanted.slice(from, from + width)),
+      argmax(found.slice(from, from + width)),
+    ]
+    if (expected === undefined || actual === undefined) {
+      return failed('is not numeric, argmax says nothing about it')
+    }
+    if (expected === actual) continue
+    const row = from / width
+    return {
+      ...failed(`has its largest element at ${actual} of row ${row} where ${expected} was expected`),
+      worst: { index: from + actual, expected, actual },
+    }
   }
+  return passed
+}
+
+function rowWidth({ data, shape = shapeOf(data) }: Output): number {
+  return shape?.at(-1) || Math.max(1, flatten(data).length)
 }
 
 function argmax(values: readonly unknown[]): number | undefined {
