@@ -5,7 +5,7 @@ import { defineConfig } from 'vitest/config'
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
-    globalSetup: ['test/support/temporal-global.ts'],
+    globalSetup: ['test/support/temporal-global.ts', 'test/support/docker-global.ts'],
     setupFiles: ['test/support/leaks.ts'],
     pool: 'forks',
     // Most tests wait for servers of their own, which need a core too.

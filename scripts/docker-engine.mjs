@@ -9,6 +9,7 @@ import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { withLock } from '../dev/cache.ts'
 import { aptInstall } from './apt.mjs'
 import { findExecutable, lastLine } from './run.mjs'
 
@@ -35,6 +36,12 @@ export function engineVersion() {
 
 /** @returns {Promise<{version: string, startedHere: boolean}>} */
 export async function startEngine() {
+  const running = engineVersion()
+  if (running) return { version: running, startedHere: ownPid() !== undefined }
+  return withLock(`${folder}.lock`, () => {}, installAndStart)
+}
+
+async function installAndStart() {
   const running = engineVersion()
   if (running) return { version: running, startedHere: ownPid() !== undefined }
   if (process.getuid?.() !== 0) throw new Error('no Docker engine answers, and only root can start one')
@@ -80,7 +87,6 @@ async function launch(dockerd) {
   const until = performance.now() + readyWithinMs
   while (performance.now() < until) {
     const version = engineVersion()
-    // Another start may have been faster: then this one's dockerd has ended, and the other's answers.
     if (version) return version
     if (ended) throw new Error(`dockerd does not run here: ${lastLine(logFile)}`)
     await sleep(250)
@@ -101,11 +107,6 @@ function ownPid() {
 
 function find(name) {
   return findExecutable(name, ['/usr/sbin', '/sbin'])
-}
-
-export async function provide() {
-  const { version } = await startEngine()
-  return `engine ${version}`
 }
 
 if (import.meta.main) {

@@ -46,7 +46,8 @@ export function requirement(name: Need, available: () => boolean | string): Requ
   }
 }
 
-function required(name: Need): boolean {
+/** Whether PERDURE_REQUIRE demands it. */
+export function required(name: Need): boolean {
   const listed = (process.env.PERDURE_REQUIRE ?? '').split(',').map((word) => word.trim())
   const unknown = listed.filter(
     (word) => word !== '' && word !== 'all' && !needs.some((need) => need === word),

@@ -1,0 +1,72 @@
+/**
+ * Provides what the tests need beyond npm and Temporal, as far as this machine allows. Says on stderr what it could
+ * not provide and why; its stdout is what it did provide, as PERDURE_REQUIRE takes it.
+ *
+ *   node scripts/tools.mjs               what some test asks for
+ *   node scripts/tools.mjs docker java   these
+ */
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { provide as chromium } from './chromium.mjs'
+import { startEngine } from './docker-engine.mjs'
+import { ensureBaseImage } from './docker-image.mjs'
+import { provide as kubernetes } from './kubernetes.mjs'
+import { provide as postgres } from './postgres.mjs'
+import { run } from './run.mjs'
+
+const root = join(import.meta.dirname, '..')
+
+/** Each resolves with what is there, or rejects with the reason. */
+const tools = {
+  docker: async () => {
+    const { version } = await startEngine()
+    return `engine ${version}, image ${await ensureBaseImage()}`
+  },
+  python: async () => {
+    const script = join(import.meta.dirname, 'python-venv.mjs')
+    const sets = ['cog', 'mlserver', 'kserve', 'clients']
+    await run('python', process.execPath, [script, ...sets], { limitMs: 20 * 60_000 })
+    return `environments ${sets.join(', ')}`
+  },
+  postgres,
+  chromium,
+  kubernetes,
+  java: async () => {
+    await run('java', 'java', ['-version'], { limitMs: 60_000 })
+    return 'java on PATH'
+  },
+}
+
+/** Names of the tools that a test file asks for, by itself or through the support file of that name. */
+export function neededByTests(folder = join(root, 'test')) {
+  const files = readdirSync(folder, { recursive: true }).filter((name) => name.endsWith('.test.ts'))
+  const text = files.map((name) => readFileSync(join(folder, name), 'utf8')).join('\n')
+  return Object.keys(tools).filter((name) =>
+    new RegExp(`requirement\\(\\s*'${name}'|support/${name}\\.ts'`).test(text),
+  )
+}
+
+async function provide(name) {
+  const began = performance.now()
+  try {
+    const what = await tools[name]()
+    console.error(`  ${name}: ${what} (${Math.round((performance.now() - began) / 1_000)} s)`)
+    return name
+  } catch (error) {
+    console.error(`  ${name}: NOT PROVIDED, ${error.message}`)
+    return undefined
+  }
+}
+
+const asked = process.argv.slice(2)
+const unknown = asked.filter((name) => !Object.hasOwn(tools, name))
+if (unknown.length > 0) {
+  console.error(`unknown: ${unknown.join(', ')}; known: ${Object.keys(tools).join(', ')}`)
+  process.exit(1)
+}
+const names = asked.length > 0 ? asked : neededByTests()
+console.error(
+  names.length > 0 ? `Providing ${names.join(', ')} …` : 'No test needs more than npm and Temporal.',
+)
+const provided = await Promise.all(names.map(provide))
+console.log(provided.filter((name) => name !== undefined).join(','))
