@@ -46,12 +46,11 @@ export function retryAfter(value: string | string[] | undefined, nowMs: number):
 }
 
 function platformMessage(answer: HttpAnswer, hidden: readonly string[]): string {
-  const said = cleanMessage(messageIn(answer.text), hidden)
-  return said === '' ? `the platform answered ${answer.status}` : said
+  return cleanMessage(messageIn(answer.text), hidden) || `the platform answered ${answer.status}`
 }
 
-/** The text in the error bodies that model servers send: `error`, `detail` (FastAPI: a list), `message`, plain text. */
-function messageIn(text: string): string {
+/** The text in the error bodies that platforms send: `error`, `detail` (FastAPI: a list), `message`, plain text. */
+export function messageIn(text: string): string {
   if (/^\s*</.test(text)) return ''
   try {
     return messageOf(JSON.parse(text))
@@ -64,9 +63,9 @@ function messageOf(value: unknown): string {
   if (typeof value === 'string') return value
   if (Array.isArray(value)) return value.map(messageOf).filter(Boolean).join('; ')
   if (typeof value !== 'object' || value === null) return ''
-  const { error, detail, message, msg, loc, title } = value as Record<string, unknown>
+  const { error, detail, message, error_message, msg, loc, title } = value as Record<string, unknown>
   if (typeof msg === 'string') return Array.isArray(loc) ? `${loc.join('.')}: ${msg}` : msg
-  return messageOf(error) || messageOf(detail) || messageOf(message) || messageOf(title)
+  return [error, detail, message, error_message, title].map(messageOf).find(Boolean) ?? ''
 }
 
 const url = /\b[a-z][a-z0-9+.-]*:\/\/[^\s"'<>)\]}]+/gi

@@ -1,4 +1,5 @@
 /** What every platform offers. One attempt per call: repeating is decided elsewhere (contracts/retry.ts). */
+import type { ServiceError } from '../contracts/errors.ts'
 import type { Lane, PlatformName } from '../contracts/names.ts'
 
 /** Where one model is served; from `ML_PLATFORM`'s settings or a line of the models file. */
@@ -51,11 +52,77 @@ export interface CallPlatform {
   call(request: CallRequest): Promise<CallResult>
   /** What the platform says about a model, as JSON text; `""` (a JSON string) where it has nothing. */
   docs(target: ModelTarget, signal: AbortSignal): Promise<string>
+  /**
+   * Pieces of text as the model makes them. The first `next()` throws what `call` throws, `platform_unsupported` if
+   * the server has no streams; ending the loop early closes the connection. Absent = no streams on this platform.
+   */
+  stream?(request: CallRequest): AsyncIterable<StreamPiece>
   /** Closes idle connections; running calls end first. */
   close(): Promise<void>
 }
 
-export type Platform = CallPlatform
+/** Some of a streamed answer. */
+export interface StreamPiece {
+  data: string
+}
+
+/** What finds a job again. Carries data only: kept in the store from the moment the job exists. */
+export interface JobHandle {
+  jobId: string
+  /** Addresses from the provider's answer. Used only if they are at the configured origin (`stream`: an allowed one). */
+  hints: JobHints
+}
+
+export interface JobHints {
+  get?: string
+  cancel?: string
+  stream?: string
+}
+
+export interface CreatedJob extends JobHandle {
+  /** A job may be over when its creation is answered. */
+  state: JobState
+}
+
+/** What one poll has seen. */
+export type JobState =
+  /** `unknownWord`: a status this version does not know; polled on, worth one warning. */
+  | { status: 'queued' | 'running'; unknownWord?: string }
+  /** `outputs`: JSON text `{"output": …}`. `runningTime`: empty if the provider names none, then measure it. */
+  | { status: 'succeeded'; outputs: string; runningTime: string }
+  | { status: 'failed'; error: ServiceError }
+  /** `aborted`: the provider's deadline passed before the job began. */
+  | { status: 'canceled'; aborted: boolean }
+
+export interface JobCall {
+  target: ModelTarget
+  /** Closes the connection; the job itself goes on. */
+  signal: AbortSignal
+  /** What is left for this request at most; each is further limited to 30 s. */
+  remainingMs: number
+}
+
+/** A platform that takes a job and is polled: replicate, runpod. How often is decided by contracts/jobs.ts. */
+export interface JobPlatform {
+  readonly name: PlatformName
+  readonly lane: Extract<Lane, 'job'>
+  /**
+   * One creation, with a provider-side deadline just beyond `remainingMs`. Whether a failed one may be repeated is
+   * `createDelayMs`'s to say: some failures leave open whether a job exists.
+   */
+  createJob(request: CallRequest): Promise<CreatedJob>
+  /** One poll. Throws `provider_result_expired` for a job the provider does not know; `isFinalPoll` sorts the rest. */
+  pollJob(job: JobHandle, call: JobCall): Promise<JobState>
+  /** One cancel. Resolves once the provider has heard it, also of a job that is over or unknown. */
+  cancelJob(job: JobHandle, call: JobCall): Promise<void>
+  /** Pieces of text of a job that was created; after the end, poll for its status. */
+  streamJob(job: JobHandle, call: JobCall): AsyncIterable<StreamPiece>
+  /** These platforms say nothing about a model: `""` as JSON text. */
+  docs(target: ModelTarget, signal: AbortSignal): Promise<string>
+  close(): Promise<void>
+}
+
+export type Platform = CallPlatform | JobPlatform
 
 /** A key that prints as `***`; `reveal()` is for the request header only. Structural, so config.ts can make it. */
 export interface SecretText {

@@ -5,6 +5,8 @@ import { type HttpClientOptions, makeHttpClient } from './http.ts'
 import { makeK8s } from './k8s.ts'
 import { makeKserve } from './kserve.ts'
 import type { Platform, PlatformSettings } from './platform.ts'
+import { makeReplicate } from './replicate.ts'
+import { makeRunpod } from './runpod.ts'
 import { makeV2 } from './v2.ts'
 
 export interface Platforms {
@@ -20,8 +22,7 @@ export function makePlatforms(
 ): Platforms {
   const platforms = new Map<PlatformName, Platform>()
   for (const each of settings) {
-    const platform = makePlatform(each, options)
-    if (platform !== undefined) platforms.set(each.platform, platform)
+    platforms.set(each.platform, makePlatform(each, options))
   }
   return {
     get(name) {
@@ -39,7 +40,7 @@ export function makePlatforms(
   }
 }
 
-function makePlatform(settings: PlatformSettings, options: HttpClientOptions): Platform | undefined {
+function makePlatform(settings: PlatformSettings, options: HttpClientOptions): Platform {
   switch (settings.platform) {
     case 'kserve':
       return makeKserve(makeHttpClient(options), settings)
@@ -47,7 +48,9 @@ function makePlatform(settings: PlatformSettings, options: HttpClientOptions): P
       return makeK8s(makeHttpClient(options))
     case 'v2':
       return makeV2(makeHttpClient(options))
-    default:
-      return undefined
+    case 'replicate':
+      return makeReplicate(makeHttpClient(options), settings)
+    case 'runpod':
+      return makeRunpod(makeHttpClient(options), settings)
   }
 }

@@ -21,8 +21,11 @@ export interface ModelRoute extends ModelTarget {
 }
 
 export interface Routing {
-  /** By the model's name. Throws `model_unknown`, or `invalid_input` for a name that its platform cannot take. */
-  resolve(name: string): ModelRoute
+  /**
+   * By the model's name, with the version that the record names. Throws `model_unknown`, or `invalid_input` for a name
+   * that its platform cannot take.
+   */
+  resolve(name: string, version?: string): ModelRoute
   /** By Replicate's `version`: a model's name, or one of its versions. */
   resolveVersion(version: string): ModelRoute
   /** By Replicate's `{owner}/{name}`: listed as such, else `name` if the owner is `perdure`. */
@@ -55,7 +58,10 @@ export function makeRouting(options: RoutingOptions): Routing {
     }
     return checked(routeOf(name, { platform: fallback.platform }, fallback))
   }
-  const resolve = (name: string) => table?.byName.get(name) ?? fallbackRoute(name)
+  const resolve = (name: string, version = '') => {
+    const route = table?.byName.get(name) ?? fallbackRoute(name)
+    return version === '' ? route : { ...route, version }
+  }
 
   return {
     resolve,

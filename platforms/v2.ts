@@ -1,7 +1,8 @@
 /** Calls model servers that speak a V2 protocol directly: mlrun's and ours, or open inference. Refuses retries and records. */
 import { mlrunNotReady, mlrunPaths, readMlrunAnswer, withRequestId } from '../protocols/mlrun-v2.ts'
-import { openInferencePaths, readInferAnswer } from '../protocols/open-inference.ts'
+import { generateStreamPath, openInferencePaths, readInferAnswer } from '../protocols/open-inference.ts'
 import { attempt, callHeaders, measuredTime, readDocs, requireSegment } from './call.ts'
+import { streamTextOutputs } from './call-stream.ts'
 import type { HttpClient } from './http.ts'
 import type { CallPlatform, CallRequest, CallResult } from './platform.ts'
 
@@ -10,6 +11,15 @@ export function makeV2(http: HttpClient): CallPlatform {
     name: 'v2',
     lane: 'call',
     call: (request) => call(http, request),
+    stream: (request) => {
+      const { target } = request
+      return streamTextOutputs(http, request, {
+        path: generateStreamPath(requireSegment(target.upstreamName), target.version),
+        headers: [...callHeaders(request), 'accept', 'text/event-stream'],
+        body: withRequestId(request.inputs, request.id).body,
+        busyStatuses: target.protocol === 'oip' ? [] : mlrunNotReady,
+      })
+    },
     docs: (target, signal) =>
       readDocs(http, target, signal, {
         method: 'GET',

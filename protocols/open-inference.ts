@@ -15,6 +15,11 @@ export const openInferencePaths = {
   infer: (model: string, version = '') => `${modelPath(model, version)}/infer`,
 } as const
 
+/** The generate extension of Triton and of our model server; its stream is server-sent events. */
+export function generateStreamPath(model: string, version = ''): string {
+  return `${modelPath(model, version)}/generate_stream`
+}
+
 function modelPath(model: string, version: string): string {
   const path = `/v2/models/${encodeURIComponent(model)}`
   return version === '' ? path : `${path}/versions/${encodeURIComponent(version)}`

@@ -27,7 +27,7 @@ interface Variant {
 }
 
 const kserve = (options?: HttpClientOptions) =>
-  makeKserve(makeHttpClient(options), { namespace: 'models', customDomain: 'example.org' })
+  makeKserve(makeHttpClient(options), { namespace: 'models', customDomain: 'example.org', version: '0.10.2' })
 const tensors = '{"inputs":[{"name":"x","shape":[1,2],"datatype":"INT64","data":[1,2]}]}'
 
 const variants: Variant[] = [
