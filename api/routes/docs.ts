@@ -1,7 +1,6 @@
 /** `GET /v1/docs`: what the platform says about a model. The name comes in a JSON body, as inherited, or the query. */
 import { createRoute } from '@hono/zod-openapi'
 import { z } from 'zod'
-import { ServiceError } from '../../contracts/errors.ts'
 import { requireModelName } from '../accept.ts'
 import { readJsonObject } from '../body.ts'
 import { inheritedErrors, ok } from '../described.ts'
@@ -27,10 +26,6 @@ export function mountDocs(app: Api, deps: ApiDeps, settings: ApiSettings): void 
     const name = c.req.query('model_name') ?? (await readJsonObject(c, settings.maxBodyBytes)).model_name
     requireModelName(name)
     const target = deps.routing.resolve(name)
-    // Replicate and RunPod have nothing to say (5.3).
-    if (target.platform === 'replicate' || target.platform === 'runpod') return jsonText('""')
-    const platform = deps.platform(target.platform)
-    if (platform.lane !== 'call') throw new ServiceError('not_implemented', 'this platform has no docs')
-    return jsonText(await platform.docs(target, AbortSignal.timeout(limitMs)))
+    return jsonText(await deps.platform(target.platform).docs(target, AbortSignal.timeout(limitMs)))
   })
 }

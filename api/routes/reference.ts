@@ -1,6 +1,5 @@
 /** `/openapi.json` (3.1) and `/docs`, the page made from it. Its script comes from this server, from no CDN. */
 import { readFile } from 'node:fs/promises'
-import { fileURLToPath } from 'node:url'
 import { createRoute, z } from '@hono/zod-openapi'
 import { Scalar } from '@scalar/hono-api-reference'
 import { json } from '../record.ts'
@@ -53,10 +52,7 @@ export function mountReference(app: Api, deps: Pick<ApiDeps, 'metrics' | 'log'>)
     return html
   })
 
-  const script = fileURLToPath(import.meta.resolve('@scalar/api-reference/package.json')).replace(
-    'package.json',
-    'dist/browser/standalone.js',
-  )
+  const script = new URL('browser/standalone.js', import.meta.resolve('@scalar/api-reference'))
   app.get(
     scriptPath,
     observe(deps, scriptPath, 'inherited', async () => {
