@@ -1,6 +1,5 @@
 /** The activities of a guard: opens, watches and settles one API process. */
-import { setTimeout as delay } from 'node:timers/promises'
-import { cancellationSignal } from '@temporalio/activity'
+import { sleep } from '@temporalio/activity'
 import type { GuardActivities } from '../contracts/flights.ts'
 import type { Store } from '../records/store.ts'
 import { heartbeating } from './heartbeat.ts'
@@ -16,11 +15,11 @@ export function makeGuardActivities(store: Store): GuardActivities {
 
     watchProcess: (processId) =>
       heartbeating(async () => {
-        const signal = cancellationSignal()
         for (;;) {
           const state = await store.observeProcess(processId)
           if (state === 'dead' || state === 'unknown') return
-          await delay(lookMs, undefined, { signal })
+          // Rejects when the worker shuts down; the next worker goes on watching.
+          await sleep(lookMs)
         }
       }),
 

@@ -1,0 +1,205 @@
+/** `npm start`: embedded Temporal, a sample model server, worker and API from one command; Ctrl-C ends them all. */
+import { randomBytes } from 'node:crypto'
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { exitDead, rereadOnHangup, startApi } from '../api/main.ts'
+import { ConfigError, environment, loadStart, type StartConfig } from '../config.ts'
+import { makeLogger } from '../logging.ts'
+import { makeMetrics } from '../metrics.ts'
+import { makePlatforms } from '../platforms/platforms.ts'
+import { makeRouting, readModelsFile } from '../platforms/routing.ts'
+import { makeHeldCalls } from '../records/held-calls.ts'
+import { openStore } from '../records/open.ts'
+import { makeTerminalWaiter } from '../records/terminal-waiter.ts'
+import { runWorkers } from '../worker/main.ts'
+import { installRuntime } from '../worker/runtime.ts'
+import { startModelServer } from './model-server.ts'
+import { StartError } from './start-error.ts'
+import { findTemporal } from './temporal-binary.ts'
+import { startTemporal } from './temporal-server.ts'
+
+/** Where what was started listens. */
+export interface Addresses {
+  api: string
+  /** Empty when Temporal is not ours. */
+  temporalUi: string
+  model: string
+}
+
+type Undo = () => Promise<unknown> | unknown
+
+/**
+ * Starts everything, calls `ready`, waits for `stop`, ends everything in reverse order. Also when a part of it fails to
+ * start: nothing is left running.
+ */
+export async function runAll(
+  config: StartConfig,
+  env: Readonly<Record<string, string | undefined>>,
+  stop: AbortSignal,
+  ready: (addresses: Addresses) => void,
+): Promise<void> {
+  const undo: Undo[] = []
+  const say = (line: string) => void process.stderr.write(`${line}\n`)
+  try {
+    ready(await startAll(config, env, undo, say))
+    if (!stop.aborted) await new Promise((resolve) => stop.addEventListener('abort', resolve, { once: true }))
+    say('stopping …')
+  } finally {
+    for (const step of undo.toReversed()) await step()
+  }
+}
+
+async function startAll(
+  given: StartConfig,
+  env: Readonly<Record<string, string | undefined>>,
+  undo: Undo[],
+  say: (line: string) => void,
+): Promise<Addresses> {
+  const { dataDir } = given.store
+  makeFolder(dataDir)
+  const log = makeLogger(given)
+  undo.push(() => log.flush())
+  for (const warning of given.warnings) log.warn(warning)
+  installRuntime(log)
+
+  const [temporal, model] = await bothOrNone(
+    undo,
+    startEmbeddedTemporal(given, env, say),
+    startModelServer({
+      module: fileURLToPath(new URL(`../examples/iris/model.${extension}`, import.meta.url)),
+      port: given.modelPort,
+      logFile: join(dataDir, 'model-server.log'),
+      pidFile: join(dataDir, 'model-server.pid'),
+    }),
+  )
+  const config = withAddresses(given, temporal?.address, model.address)
+
+  const store = await openStore(config.store)
+  undo.push(() => store.close())
+  const processId = `api-${randomBytes(6).toString('hex')}`
+  await store.registerProcess(processId, 'api')
+  const held = makeHeldCalls(store)
+  const waiter = makeTerminalWaiter(store)
+  undo.push(
+    () => held.close(),
+    () => waiter.close(),
+  )
+  const platforms = makePlatforms(Object.values(config.platforms))
+  undo.push(() => platforms.close())
+  const routing = makeRouting({
+    fallback: config.platform,
+    explicitFallback: config.platformExplicit,
+    platforms: Object.values(config.platforms),
+    ...(config.modelsFile !== undefined && { models: await readModelsFile(config.modelsFile) }),
+  })
+  if (config.modelsFile !== undefined) rereadOnHangup(config.modelsFile, routing, log)
+  const parts = { store, held, waiter, processId, platforms, routing, metrics: makeMetrics(), log }
+
+  const workers = await runWorkers(config, parts)
+  undo.push(() => workers.stop())
+  await workers.started
+  const api = await startApi(config, { ...parts, onDead: () => exitDead(log) })
+  undo.push(() => api.stop())
+  await api.opened
+  return { api: api.url, temporalUi: temporal?.uiUrl ?? '', model: `http://${model.address}` }
+}
+
+const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
+
+function makeFolder(dataDir: string): void {
+  try {
+    mkdirSync(dataDir, { recursive: true })
+  } catch (error) {
+    const reason = error instanceof Error && 'code' in error ? String(error.code) : 'unknown reason'
+    throw new StartError(`PERDURE_DATA_DIR: the folder ${dataDir} cannot be made (${reason})`)
+  }
+}
+
+async function startEmbeddedTemporal(
+  config: StartConfig,
+  env: Readonly<Record<string, string | undefined>>,
+  say: (line: string) => void,
+) {
+  if (config.embeddedTemporal === undefined) return undefined
+  const { port, uiPort } = config.embeddedTemporal
+  const { path } = await findTemporal({ env, say })
+  const { dataDir } = config.store
+  return startTemporal({
+    binary: path,
+    dbFilename: join(dataDir, 'temporal.db'),
+    port,
+    uiPort,
+    namespace: config.temporal.namespace,
+    logFile: join(dataDir, 'temporal.log'),
+  })
+}
+
+interface Stoppable {
+  stop(): Promise<void>
+}
+
+/** Starts two parts side by side; if one fails, the other is stopped by `undo` all the same. */
+async function bothOrNone<A extends Stoppable | undefined, B extends Stoppable>(
+  undo: Undo[],
+  first: Promise<A>,
+  second: Promise<B>,
+): Promise<[A, B]> {
+  const noted = <T extends Stoppable | undefined>(start: Promise<T>) =>
+    start.then((part) => {
+      if (part !== undefined) undo.push(() => part.stop())
+      return part
+    })
+  const [one, other] = await Promise.allSettled([noted(first), noted(second)])
+  if (one.status === 'rejected') throw one.reason
+  if (other.status === 'rejected') throw other.reason
+  return [one.value, other.value]
+}
+
+/** Ports may have been chosen by the system: the settings learn what they became. */
+function withAddresses(config: StartConfig, temporal: string | undefined, model: string): StartConfig {
+  const sample = `127.0.0.1:${config.modelPort}`
+  const v2 = { ...config.platforms.v2, ...(config.platforms.v2.address === sample && { address: model }) }
+  return {
+    ...config,
+    platforms: { ...config.platforms, v2 },
+    platform: config.platform.platform === 'v2' ? v2 : config.platform,
+    temporal: { ...config.temporal, ...(temporal !== undefined && { address: temporal }) },
+  }
+}
+
+function printAddresses({ api, temporalUi, model }: Addresses): void {
+  const body = '{"model_name":"iris","inputs":{"inputs":[[5.1,3.5,1.4,0.2]]}}'
+  const lines = [
+    `API  ${api}`,
+    `Docs  ${api}/docs`,
+    ...(temporalUi === '' ? [] : [`Temporal UI  ${temporalUi}`]),
+    `Model  ${model}`,
+    `curl -sS ${api}/v1/predict -H 'Prefer: wait' -H 'Content-Type: application/json' -d '${body}'`,
+  ]
+  process.stdout.write(`${lines.join('\n')}\n`)
+}
+
+/** The command: exit code 0 after a stop, 1 with one clear line when something cannot start. */
+export async function start(): Promise<number> {
+  const stop = new AbortController()
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      // A second Ctrl-C means: now. What runs on is settled by the guard at the next start.
+      if (stop.signal.aborted) process.exit(130)
+      stop.abort()
+    })
+  }
+  try {
+    const env = environment()
+    await runAll(loadStart(env), env, stop.signal, printAddresses)
+    return 0
+  } catch (error) {
+    const known = error instanceof ConfigError || error instanceof StartError
+    const text = error instanceof Error ? error.message : String(error)
+    process.stderr.write(known ? `${text}\n` : `perdure: ${text}\n`)
+    return 1
+  }
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) process.exit(await start())
