@@ -31,3 +31,9 @@ export function printJson(value: unknown): string {
 export function isJsonObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value) && !JSON.isRawJSON(value)
 }
+
+/** The number that `parseJson` read, undefined if the value is none. */
+export function numberIn(value: unknown): number | undefined {
+  const number = JSON.isRawJSON(value) ? Number(printJson(value)) : value
+  return typeof number === 'number' && Number.isFinite(number) ? number : undefined
+}

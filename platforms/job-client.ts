@@ -112,12 +112,6 @@ export function providerObject(text: string): Record<string, unknown> {
   return value
 }
 
-/** A number of an answer, undefined if it is none. */
-export function numberIn(value: unknown): number | undefined {
-  const number = JSON.isRawJSON(value) ? Number(printJson(value)) : value
-  return typeof number === 'number' && Number.isFinite(number) ? number : undefined
-}
-
 export function textIn(value: unknown): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined
 }

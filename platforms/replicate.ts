@@ -3,7 +3,7 @@
  * retries, pauses and records. The official client is not used: it repeats requests and follows addresses by itself.
  */
 import { ServiceError } from '../contracts/errors.ts'
-import { isJsonObject } from '../contracts/json.ts'
+import { isJsonObject, numberIn } from '../contracts/json.ts'
 import { unexpectedAnswer } from '../protocols/answer.ts'
 import { readEvents } from '../protocols/event-stream.ts'
 import { messageIn } from './answers.ts'
@@ -13,7 +13,6 @@ import { openStream } from './http-stream.ts'
 import {
   type JobClientOptions,
   makeJobClient,
-  numberIn,
   outputMissing,
   type ProviderSettings,
   providerDeadlineMs,

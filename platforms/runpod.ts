@@ -5,14 +5,13 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { ServiceError } from '../contracts/errors.ts'
 import { isFinalPoll } from '../contracts/jobs.ts'
-import { isJsonObject, parseJson, printJson } from '../contracts/json.ts'
+import { isJsonObject, numberIn, parseJson, printJson } from '../contracts/json.ts'
 import { unexpectedAnswer } from '../protocols/answer.ts'
 import { callHeaders, requireSegment } from './call.ts'
 import { canceled, type HttpClient, timedOut } from './http.ts'
 import {
   type JobClientOptions,
   makeJobClient,
-  numberIn,
   outputMissing,
   type ProviderSettings,
   providerDeadlineMs,

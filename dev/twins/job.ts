@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { z } from 'zod'
 import type { Fault } from './server.ts'
 
-const Fault = z.union([
+const FaultOrder = z.union([
   z.number().int().min(200).max(599),
   z.enum(['reset', 'hang', 'garbage', 'lost']),
   z.strictObject({
@@ -32,7 +32,7 @@ export const Scenario = z
       .record(z.string(), z.unknown())
       .meta({ description: 'Members overwritten in every such answer' }),
     faults: z
-      .record(z.string(), z.array(Fault))
+      .record(z.string(), z.array(FaultOrder))
       .meta({ description: 'By route, one per call about the job' }),
   })
   .partial()

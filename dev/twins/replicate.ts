@@ -1,0 +1,302 @@
+/**
+ * A twin of Replicate's HTTP API, driven by scenarios (https://replicate.com/docs/reference/http). Owns its shapes, statuses,
+ * throttling, streams and webhooks; runs no model.
+ */
+import { durationMs } from '../../contracts/durations.ts'
+import { isJsonObject } from '../../contracts/json.ts'
+import { disguised, isEnded, outputOf, type Scenario, scenarioIn, startJob, type TwinJob } from './job.ts'
+import { streamEvents } from './replicate-stream.ts'
+import {
+  type Exchange,
+  startTwinServer,
+  type TwinListening,
+  type TwinRoute,
+  type TwinServer,
+} from './server.ts'
+import { makeWebhookSender } from './webhooks.ts'
+
+export interface ReplicateTwinOptions extends TwinListening {
+  /** Of jobs whose `input.twin` says nothing. */
+  scenario?: Scenario
+  /** Creations in any 60 s; above it 429. Replicate's own limit is 600. */
+  createsPerMinute?: number
+  /** Pause before a failed `completed` webhook is sent again. */
+  webhookRetryMs?: number
+}
+
+export interface ReplicateTwin extends TwinServer {
+  /** For `REPLICATE_ADDRESS`. */
+  readonly createUrl: string
+  /** For the official clients' `baseUrl`. */
+  readonly baseUrl: string
+  /** `whsec_…`, also at `/v1/webhooks/default/secret`. */
+  readonly webhookSecret: string
+  /** Oldest first. */
+  readonly jobs: readonly TwinJob[]
+}
+
+interface Prediction {
+  job: TwinJob
+  model: string
+  version: string
+  webhook?: { url: string; events: ReadonlySet<string> }
+}
+
+const maxWaitMs = 60_000
+const webhookEvents = ['start', 'output', 'logs', 'completed']
+const throttleMs = 500
+
+export async function startReplicateTwin(options: ReplicateTwinOptions = {}): Promise<ReplicateTwin> {
+  const { scenario = {}, createsPerMinute = 600, webhookRetryMs = 1_000 } = options
+  const stopping = new AbortController()
+  const webhooks = makeWebhookSender(true, webhookRetryMs, stopping.signal)
+  const predictions = new Map<string, Prediction>()
+  const creations: number[] = []
+
+  const bodyOf = ({ job, model, version, webhook }: Prediction) => {
+    const self = `${server.origin}/v1/predictions/${job.id}`
+    const isGone = job.expired
+    const { scenario: given, startedAt, endedAt, phase } = job
+    const body: Record<string, unknown> = {
+      id: job.id,
+      model,
+      version,
+      input: isGone ? null : job.input,
+      output: isGone
+        ? null
+        : phase === 'succeeded'
+          ? outputOf(job)
+          : job.chunks.length > 0
+            ? job.chunks
+            : null,
+      logs: isGone ? null : startedAt === undefined ? '' : (given.logs ?? ''),
+      error: phase === 'failed' ? (given.error ?? 'the model failed') : null,
+      status: statusOf(job),
+      source: 'api',
+      data_removed: isGone,
+      created_at: job.createdAt.toISOString(),
+      started_at: startedAt?.toISOString() ?? null,
+      completed_at: endedAt?.toISOString() ?? null,
+      metrics: metricsOf(job),
+      urls: {
+        get: self,
+        cancel: `${self}/cancel`,
+        web: `${server.origin}/p/${job.id}`,
+        ...(given.chunks === undefined ? {} : { stream: `${server.origin}/v1/stream/${job.id}` }),
+      },
+      ...(webhook === undefined
+        ? {}
+        : { webhook: webhook.url, webhook_events_filter: Array.from(webhook.events) }),
+    }
+    return disguised(job, body)
+  }
+
+  async function create({ call, json, answer }: Exchange, model: string): Promise<void> {
+    const { input, version, webhook, webhook_events_filter: filter } = json
+    if (!isJsonObject(input)) return answer(422, invalid('input', 'input is required'))
+    if (model === '' && typeof version !== 'string')
+      return answer(422, invalid('version', 'version is required'))
+    if (isThrottled()) return answer(429, throttled(10))
+    const chosen = scenarioIn(input, scenario)
+    if (typeof chosen === 'string') return answer(422, invalid('input', chosen))
+    const deadlineMs = durationMs(String(call.headers['cancel-after'] ?? ''))
+    if (deadlineMs !== undefined && deadlineMs < 5_000) {
+      return answer(422, invalid('Cancel-After', 'must be at least 5 seconds'))
+    }
+    const { twin: _, ...plain } = input
+    const limits = deadlineMs === undefined ? {} : { totalMs: deadlineMs }
+    const prediction: Prediction = {
+      job: startJob(plain, chosen, limits, stopping.signal),
+      model: model || 'twin/model',
+      version: typeof version === 'string' ? version : 'hidden',
+      ...(typeof webhook === 'string' ? { webhook: { url: webhook, events: eventsIn(filter) } } : {}),
+    }
+    predictions.set(prediction.job.id, prediction)
+    announce(prediction)
+    const waitMs = preferredWaitMs(call.headers.prefer)
+    if (waitMs !== undefined) await prediction.job.over(waitMs)
+    answer(waitMs !== undefined && !isEnded(prediction.job) ? 202 : 201, bodyOf(prediction))
+  }
+
+  function isThrottled(): boolean {
+    const now = Date.now()
+    while (creations[0] !== undefined && creations[0] < now - 60_000) creations.shift()
+    if (creations.length >= createsPerMinute) return true
+    creations.push(now)
+    return false
+  }
+
+  function announce(prediction: Prediction): void {
+    const { job, webhook } = prediction
+    if (webhook === undefined) return
+    const { url, events } = webhook
+    let sentOutputAt = 0
+    let wasStarted = false
+    const send = (event: string, retries = 0) => {
+      if (events.has(event))
+        void webhooks.send(url, `msg_${job.id}_${event}_${job.chunks.length}`, bodyOf(prediction), retries)
+    }
+    const unwatch = job.watch(() => {
+      if (!wasStarted && job.startedAt !== undefined) {
+        wasStarted = true
+        send('start')
+        if (job.scenario.logs !== undefined) send('logs')
+      }
+      if (isEnded(job)) {
+        unwatch()
+        send('completed', 2)
+      } else if (job.chunks.length > 0 && Date.now() - sentOutputAt >= throttleMs) {
+        sentOutputAt = Date.now()
+        send('output')
+      }
+    })
+  }
+
+  const known = (handle: (prediction: Prediction, exchange: Exchange) => void | Promise<void>) => {
+    return async (exchange: Exchange) => {
+      const prediction = predictions.get(exchange.names.id ?? '')
+      if (prediction === undefined) return exchange.answer(404, notFound)
+      if (exchange.suffer(prediction.job.faults[exchange.call.route])) return
+      await handle(prediction, exchange)
+    }
+  }
+
+  const routes: TwinRoute[] = [
+    {
+      name: 'create',
+      method: 'POST',
+      pattern: /^\/v1\/predictions$/,
+      handle: (exchange) => create(exchange, ''),
+    },
+    {
+      name: 'create',
+      method: 'POST',
+      pattern: /^\/v1\/(models|deployments)\/(?<owner>[^/]+)\/(?<name>[^/]+)\/predictions$/,
+      handle: (exchange) => create(exchange, `${exchange.names.owner}/${exchange.names.name}`),
+    },
+    {
+      name: 'get',
+      method: 'GET',
+      pattern: /^\/v1\/predictions\/(?<id>[^/]+)$/,
+      handle: known((prediction, { answer }) => answer(200, bodyOf(prediction))),
+    },
+    {
+      name: 'list',
+      method: 'GET',
+      pattern: /^\/v1\/predictions$/,
+      handle: ({ url, answer }) => answer(200, page(url)),
+    },
+    {
+      name: 'cancel',
+      method: 'POST',
+      pattern: /^\/v1\/predictions\/(?<id>[^/]+)\/cancel$/,
+      handle: known((prediction, { answer }) => {
+        prediction.job.cancel()
+        answer(200, bodyOf(prediction))
+      }),
+    },
+    {
+      name: 'stream',
+      method: 'GET',
+      pattern: /^\/v1\/stream\/(?<id>[^/]+)$/,
+      // The address itself is the secret: the official clients send no key here.
+      open: true,
+      handle: known(({ job }, { response }) => streamEvents(job, response)),
+    },
+    {
+      name: 'secret',
+      method: 'GET',
+      pattern: /^\/v1\/webhooks\/default\/secret$/,
+      handle: ({ answer }) => answer(200, { key: webhooks.secret }),
+    },
+  ]
+
+  function page(url: URL): unknown {
+    const size = 100
+    const from = Number(url.searchParams.get('cursor') ?? 0) || 0
+    const newest = Array.from(predictions.values()).reverse()
+    const at = (start: number) => `${server.origin}/v1/predictions?cursor=${start}`
+    return {
+      previous: from > 0 ? at(Math.max(0, from - size)) : null,
+      next: newest.length > from + size ? at(from + size) : null,
+      results: newest.slice(from, from + size).map(bodyOf),
+    }
+  }
+
+  const server = await startTwinServer(
+    routes,
+    { unauthorized, notFound, error: (status) => (status === 429 ? throttled(30) : problem(status)) },
+    options,
+  )
+  return {
+    ...server,
+    createUrl: `${server.origin}/v1/predictions`,
+    baseUrl: `${server.origin}/v1`,
+    webhookSecret: webhooks.secret,
+    get jobs() {
+      return Array.from(predictions.values(), ({ job }) => job)
+    },
+    async close() {
+      stopping.abort()
+      await server.close()
+    },
+  }
+}
+
+const words = {
+  queued: 'starting',
+  running: 'processing',
+  succeeded: 'succeeded',
+  failed: 'failed',
+  canceled: 'canceled',
+  aborted: 'aborted',
+  timed_out: 'canceled',
+} as const
+
+function statusOf({ phase }: TwinJob): string {
+  return words[phase]
+}
+
+function metricsOf({ startedAt, endedAt, createdAt, phase }: TwinJob): Record<string, number> {
+  if (phase !== 'succeeded' || startedAt === undefined || endedAt === undefined) return {}
+  const seconds = (from: Date) => (endedAt.getTime() - from.getTime()) / 1000
+  return { predict_time: seconds(startedAt), total_time: seconds(createdAt) }
+}
+
+function preferredWaitMs(prefer: string | string[] | undefined): number | undefined {
+  const [matched, seconds] = /^wait(?:=([1-9]|[1-5][0-9]|60))?$/.exec(String(prefer ?? '')) ?? []
+  if (matched === undefined) return undefined
+  return seconds === undefined ? maxWaitMs : Number(seconds) * 1000
+}
+
+function eventsIn(filter: unknown): ReadonlySet<string> {
+  const asked = Array.isArray(filter)
+    ? filter.filter((event) => webhookEvents.includes(event))
+    : webhookEvents
+  return new Set(asked)
+}
+
+const unauthorized = {
+  title: 'Unauthenticated',
+  detail: 'You did not pass a valid authentication token',
+  status: 401,
+}
+const notFound = { detail: 'The requested resource could not be found.', status: 404 }
+
+function invalid(field: string, description: string): unknown {
+  const title = 'Input validation failed'
+  return {
+    title,
+    detail: `- ${field}: ${description}\n`,
+    status: 422,
+    invalid_fields: [{ field, description }],
+  }
+}
+
+function throttled(seconds: number): unknown {
+  return { detail: `Request was throttled. Your rate limit resets in ~${seconds}s.`, status: 429 }
+}
+
+function problem(status: number): unknown {
+  return { title: 'Error', detail: `answered ${status} on order`, status }
+}
