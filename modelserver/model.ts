@@ -164,3 +164,12 @@ export function customOperation(
   const found: unknown = Reflect.get(model, `op_${name}`)
   return typeof found === 'function' ? (event) => Reflect.apply(found, model, [event]) : undefined
 }
+
+/** Names of a model's custom operations, without `op_`. */
+export function customOperations(model: V2ModelServer<object>): string[] {
+  const names = new Set<string>()
+  for (let at: unknown = model; at instanceof V2ModelServer; at = Object.getPrototypeOf(at)) {
+    for (const name of Object.getOwnPropertyNames(at)) if (name.startsWith('op_')) names.add(name.slice(3))
+  }
+  return [...names].filter((name) => customOperation(model, name) !== undefined)
+}

@@ -1,5 +1,6 @@
 /** The server's own paths: health, metadata, metrics, OpenAPI, repository, KServe V1 (3.1). First match wins. */
 
+import { docsPage, docsScript } from './docs-page.ts'
 import { errorText } from './errors.ts'
 import type { Incoming } from './incoming.ts'
 import { KServeV1 } from './kserve-v1.ts'
@@ -10,6 +11,11 @@ import type { ModelServer } from './server.ts'
 import type { ServerServices } from './services.ts'
 
 type Answer = () => Promise<Reply> | Reply
+
+const docsPaths: [string, Answer][] = [
+  ['/docs', docsPage],
+  ['/docs/reference.js', docsScript],
+]
 
 export class ServerPaths {
   readonly repository: Repository
@@ -29,6 +35,8 @@ export class ServerPaths {
       ['/v2/health/ready', () => this.#ready()],
       ['/metrics', async () => new Reply(200, services.metrics.contentType, await services.metrics.render())],
       ['/openapi.json', () => jsonReply(openapiDocument(server))],
+      // A single model mounted at `/` owns every other path.
+      ...(server.router === undefined ? [] : docsPaths),
     ])
   }
 
