@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { Worker } from '@temporalio/worker'
 import { expect, test } from 'vitest'
 import { workflowBundle } from '../worker/bundle.ts'
-import { bundleFolder } from './support/in-process.ts'
+import { bundleFolder } from './support/folders.ts'
 
 const folder = new URL('./histories/', import.meta.url)
 const names = readdirSync(folder).filter((name) => name.endsWith('.json'))

@@ -11,7 +11,7 @@ import { Client, Connection } from '@temporalio/client'
 import { expect, inject, onTestFinished, vi } from 'vitest'
 import { freePorts } from '../../dev/free-ports.ts'
 import { startTemporal, type TemporalServer } from '../../dev/temporal-server.ts'
-import { temporaryFolder } from './in-process.ts'
+import { temporaryFolder } from './folders.ts'
 import { type ScriptedServer, type Step, startScriptedServer } from './scripted-server.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
@@ -129,7 +129,7 @@ export async function makeDeployment(options: DeploymentOptions = {}): Promise<D
     async startApi() {
       const part = launch('api/main.ts')
       await vi.waitFor(async () => {
-        const answer = await get('/ready')
+        const answer = await get('/ready').catch((error) => new Response(String(error), { status: 599 }))
         expect(answer.status, `${await answer.text()}\n${part.output()}`).toBe(200)
       }, startWithin)
       return part

@@ -1,8 +1,7 @@
 /** The whole way of a prediction in the test's own process: real Temporal, real store, a scripted platform over HTTP. */
 import { randomUUID } from 'node:crypto'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { hostname, tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { writeFileSync } from 'node:fs'
+import { hostname } from 'node:os'
 import { Client, Connection } from '@temporalio/client'
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js'
 import { inject, onTestFinished } from 'vitest'
@@ -17,11 +16,17 @@ import { makeTerminalWaiter } from '../../records/terminal-waiter.ts'
 import { workflowBundle } from '../../worker/bundle.ts'
 import { installRuntime } from '../../worker/runtime.ts'
 import { startWorkers, type Workers } from '../../worker/worker.ts'
+import { bundleFolder, temporaryFolder } from './folders.ts'
 import { type ScriptedServer, startScriptedServer } from './scripted-server.ts'
 
-installRuntime({ warn: () => undefined, error: (details, text) => console.error(text, details) })
+let runtimeInstalled = false
 
-export const bundleFolder = join(tmpdir(), 'perdure-test-bundles')
+/** Once per process, and only where workers run: the runtime keeps a process alive until they have ended. */
+function installRuntimeOnce(): void {
+  if (runtimeInstalled) return
+  runtimeInstalled = true
+  installRuntime({ warn: () => undefined, error: (details, text) => console.error(text, details) })
+}
 
 export interface InProcessOptions {
   concurrency?: number
@@ -47,14 +52,9 @@ export interface InProcess {
   startWorker(): Promise<Workers>
 }
 
-export function temporaryFolder(name: string): string {
-  const folder = mkdtempSync(join(tmpdir(), `perdure-${name}-`))
-  onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
-  return folder
-}
-
 /** Starts everything; ends it when the test is over. */
 export async function startInProcess(options: InProcessOptions = {}): Promise<InProcess> {
+  installRuntimeOnce()
   const dataDir = options.dataDir ?? temporaryFolder('in-process')
   const address = inject('temporalAddress')
   const taskQueue = `test-${randomUUID()}`
