@@ -2,7 +2,7 @@
 import { flightIdOf, type Lane, type PlatformName } from '../contracts/names.ts'
 import type { Outbox } from './outbox.ts'
 import { columns, type NewRow, rowOf } from './rows.ts'
-import type { Dialect, Operation } from './statement.ts'
+import { type Dialect, type Operation, together } from './statement.ts'
 import type { Admission, Admitted, Begun, IdempotencyKey, ItemAdmitted, NewSyncPrediction } from './store.ts'
 
 export const discardedText = 'task queue failed'
@@ -28,7 +28,7 @@ export function makeAdmission(dialect: Dialect, outbox: Outbox, keyLifetimeMs: n
     db
       .selectFrom('predictions')
       .select(['id', 'queue_num', 'flight', 'token'])
-      .where('id', 'in', dialect.among(p.ids)),
+      .where(dialect.among('id', p.ids)),
   )
   const countWaiting = dialect.prepare((db, p: { queue: string }) =>
     db
@@ -61,7 +61,7 @@ export function makeAdmission(dialect: Dialect, outbox: Outbox, keyLifetimeMs: n
     db
       .updateTable('flights')
       .set({ started: 1 })
-      .where('prefix', 'in', dialect.among(p.prefixes))
+      .where(dialect.among('prefix', p.prefixes))
       .where('started', '=', 0),
   )
   const insertWaiting = dialect.prepare((db, p: NewRow & { flight: string; queueNum: number }) =>
@@ -117,18 +117,18 @@ export function makeAdmission(dialect: Dialect, outbox: Outbox, keyLifetimeMs: n
         error_code: 'task_queue_failed',
         ended_at: p.now,
       })
-      .where('id', 'in', dialect.among(p.ids))
+      .where(dialect.among('id', p.ids))
       .where('status', '=', 'pending')
       .returning('id'),
   )
   const freeKeys = dialect.prepare((db, p: { ids: string }) =>
-    db.deleteFrom('idempotency_keys').where('prediction_id', 'in', dialect.among(p.ids)),
+    db.deleteFrom('idempotency_keys').where(dialect.among('prediction_id', p.ids)),
   )
   const notDiscarded = dialect.prepare((db, p: { ids: string }) =>
     db
       .selectFrom('predictions')
       .select('id')
-      .where('id', 'in', dialect.among(p.ids))
+      .where(dialect.among('id', p.ids))
       .where((is) => is.or([is('status', '!=', 'failed'), is('error_code', '!=', 'task_queue_failed')])),
   )
 
@@ -169,7 +169,7 @@ export function makeAdmission(dialect: Dialect, outbox: Outbox, keyLifetimeMs: n
       }
       if ((yield* findQueue({ name: queue })).length === 0) yield* ensureQueue({ name: queue })
       let waiting = (yield* countWaiting({ queue }))[0]?.waiting ?? 0
-      let accepted = 0
+      const inserts: Operation<unknown>[] = []
       const answers: ItemAdmitted[] = []
       for (const item of items) {
         const before = repeated.get(item.id)
@@ -191,25 +191,27 @@ export function makeAdmission(dialect: Dialect, outbox: Outbox, keyLifetimeMs: n
           answers.push(lost)
           continue
         }
-        yield* insertWaiting({
-          ...rowOf(item),
-          queue,
-          platform: flight.platform,
-          queueNum: waiting,
-          queueId: flightIdOf(flight.prefix),
-          flight: flight.prefix,
-          now,
-        })
-        yield* insertInputs({ id: item.id, inputs: item.inputs })
-        yield* outbox.created(item, 'pending', waiting, now)
+        inserts.push(
+          insertWaiting({
+            ...rowOf(item),
+            queue,
+            platform: flight.platform,
+            queueNum: waiting,
+            queueId: flightIdOf(flight.prefix),
+            flight: flight.prefix,
+            now,
+          }),
+          insertInputs({ id: item.id, inputs: item.inputs }),
+          outbox.created(item, 'pending', waiting, now),
+        )
         answers.push({ outcome: 'accepted', queueNum: waiting })
         waiting++
-        accepted++
       }
-      if (accepted > 0 && sameFlight === undefined) {
+      if (inserts.length > 0 && sameFlight === undefined) {
         const { prefix, platform, lane, heartbeatTimeoutMs } = flight
-        yield* insertFlight({ prefix, processId, platform, lane, heartbeatTimeoutMs })
+        inserts.push(insertFlight({ prefix, processId, platform, lane, heartbeatTimeoutMs }))
       }
+      yield* together(inserts)
       return { outcome: 'admitted', items: answers }
     },
 

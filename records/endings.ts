@@ -3,7 +3,7 @@ import { ServiceError } from '../contracts/errors.ts'
 import type { UnstartedFlight } from '../contracts/flights.ts'
 import { isTerminal, type TerminalStatus } from '../contracts/statuses.ts'
 import type { Outbox } from './outbox.ts'
-import type { Dialect, Operation } from './statement.ts'
+import { type Dialect, type Operation, together } from './statement.ts'
 import type { CancelResult, TransitionFields, TransitionResult } from './store.ts'
 
 export interface TransitionRequest {
@@ -19,7 +19,7 @@ export function makeEndings(dialect: Dialect, outbox: Outbox) {
       db
         .selectFrom('predictions')
         .select(['id', 'status', 'token'])
-        .where('id', 'in', dialect.among(p.ids))
+        .where(dialect.among('id', p.ids))
         .orderBy('id'),
     ),
   )
@@ -106,6 +106,7 @@ export function makeEndings(dialect: Dialect, outbox: Outbox) {
       const rows = new Map((yield* standing({ ids })).map((row) => [row.id, row]))
       const results: TransitionResult[] = []
       const changed: string[] = []
+      const writes: Operation<unknown>[] = []
       for (const { id, to, fields, token } of requests) {
         const row = rows.get(id)
         if (row === undefined) {
@@ -113,12 +114,13 @@ export function makeEndings(dialect: Dialect, outbox: Outbox) {
         } else if (isTerminal(row.status) || (to === 'failed' && token !== row.token)) {
           results.push({ changed: false, status: row.status })
         } else {
-          yield* end({ id, status: to, ...endFields(fields, to), now })
-          if (fields.outputs !== undefined) yield* insertOutputs({ id, outputs: fields.outputs })
+          writes.push(end({ id, status: to, ...endFields(fields, to), now }))
+          if (fields.outputs !== undefined) writes.push(insertOutputs({ id, outputs: fields.outputs }))
           results.push({ changed: true, status: to })
           changed.push(id)
         }
       }
+      yield* together(writes)
       yield* outbox.changed(changed, now)
       return results
     },

@@ -27,7 +27,7 @@ export function makeListing(dialect: Dialect) {
     db
       .selectFrom('predictions')
       .select(['id', 'status'])
-      .where('id', 'in', dialect.among(p.ids))
+      .where(dialect.among('id', p.ids))
       .where('status', 'in', ['succeeded', 'failed', 'canceled']),
   )
 

@@ -1,6 +1,6 @@
 /** Changes that must reach somebody outside, written in the transaction that makes them. Sends nothing. */
 
-import type { Dialect, Operation } from './statement.ts'
+import { type Dialect, type Operation, together } from './statement.ts'
 import type { JsonText, NewPrediction, OutboxRow } from './store.ts'
 import type { PredictionRow } from './tables.ts'
 
@@ -16,7 +16,7 @@ export function makeOutbox(dialect: Dialect, options: { mirror: boolean }) {
       .selectFrom('predictions')
       .leftJoin('prediction_outputs', 'prediction_outputs.id', 'predictions.id')
       .select(['predictions.id', 'status', 'running_time', 'error_info', 'queue_id', 'outputs'])
-      .where('predictions.id', 'in', dialect.among(p.ids)),
+      .where(dialect.among('predictions.id', p.ids)),
   )
   const oldest = dialect.prepare((db, p: { ids: string }) =>
     db
@@ -26,7 +26,7 @@ export function makeOutbox(dialect: Dialect, options: { mirror: boolean }) {
         inner
           .selectFrom('outbox')
           .select((of) => of.fn.min('seq').as('seq'))
-          .where('prediction_id', 'in', dialect.among(p.ids))
+          .where(dialect.among('prediction_id', p.ids))
           .groupBy('prediction_id'),
       )
       .orderBy('seq'),
@@ -45,9 +45,8 @@ export function makeOutbox(dialect: Dialect, options: { mirror: boolean }) {
     /** Body: `{"call":"update","task"}`, `task` as its PUT wants it; outputs digit for digit. */
     *changed(ids: readonly string[], now: number): Operation<void> {
       if (!options.mirror || ids.length === 0) return
-      for (const row of yield* records({ ids: JSON.stringify(ids) })) {
-        yield* insert({ id: row.id, kind: 'mirror', body: updateBody(row), now })
-      }
+      const rows = yield* records({ ids: JSON.stringify(ids) })
+      yield* together(rows.map((row) => insert({ id: row.id, kind: 'mirror', body: updateBody(row), now })))
     },
 
     *next(predictionIds: readonly string[]): Operation<OutboxRow[]> {

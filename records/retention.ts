@@ -1,5 +1,5 @@
 /** Deletes what is old: terminal records with nothing due, their payloads and keys, flights and processes left empty. */
-import type { Dialect, Operation } from './statement.ts'
+import { type Dialect, type Operation, together } from './statement.ts'
 
 /** Rows of one transaction: others wait no longer than this takes. */
 export const expiryChunk = 500
@@ -20,22 +20,22 @@ export function makeRetention(dialect: Dialect, keyLifetimeMs: number) {
   )
   const deletions = [
     dialect.prepare((db, p: { ids: string }) =>
-      db.deleteFrom('prediction_inputs').where('id', 'in', dialect.among(p.ids)),
+      db.deleteFrom('prediction_inputs').where(dialect.among('id', p.ids)),
     ),
     dialect.prepare((db, p: { ids: string }) =>
-      db.deleteFrom('prediction_outputs').where('id', 'in', dialect.among(p.ids)),
+      db.deleteFrom('prediction_outputs').where(dialect.among('id', p.ids)),
     ),
     dialect.prepare((db, p: { ids: string }) =>
-      db.deleteFrom('idempotency_keys').where('prediction_id', 'in', dialect.among(p.ids)),
+      db.deleteFrom('idempotency_keys').where(dialect.among('prediction_id', p.ids)),
     ),
     dialect.prepare((db, p: { ids: string }) =>
-      db.deleteFrom('predictions').where('id', 'in', dialect.among(p.ids)),
+      db.deleteFrom('predictions').where(dialect.among('id', p.ids)),
     ),
   ]
   const emptyFlights = dialect.prepare((db, p: { prefixes: string }) =>
     db
       .deleteFrom('flights')
-      .where('prefix', 'in', dialect.among(p.prefixes))
+      .where(dialect.among('prefix', p.prefixes))
       .where(({ not, exists, selectFrom }) =>
         not(
           exists(
@@ -74,7 +74,7 @@ export function makeRetention(dialect: Dialect, keyLifetimeMs: number) {
     *expire(before: number, now: number): Operation<number> {
       const rows = yield* ended({ before, limit: expiryChunk })
       const ids = JSON.stringify(rows.map((row) => row.id))
-      for (const deletion of deletions) yield* deletion({ ids })
+      yield* together(deletions.map((deletion) => deletion({ ids })))
       const prefixes = new Set(rows.flatMap(({ flight }) => (flight === null ? [] : [flight])))
       yield* emptyFlights({ prefixes: JSON.stringify([...prefixes]) })
       if (rows.length < expiryChunk) {

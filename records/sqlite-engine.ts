@@ -1,20 +1,18 @@
-/** Runs operations on one SQLite connection: writes grouped by turn, retried while the file is locked, bounded in time. */
+/** Runs operations on one SQLite connection. Every statement is synchronous; waiting for the lock is not. */
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
-import { setTimeout as delay } from 'node:timers/promises'
-import { type Batch, batchesOf, type Engine, type Entry, storeUnavailable } from './group.ts'
+import type { Engine, Entry } from './group.ts'
+import { storeUnavailable } from './group.ts'
 import type { Ask, Operation, Statement } from './statement.ts'
+import { type Tell, type TransactionRules, transaction } from './transaction.ts'
+import { makeWriteQueue, retryRead } from './write-queue.ts'
 
-/** Bounds how long one transaction holds the event loop and the file. */
-const largestGroup = 500
-const firstPauseMs = 2
-const longestPauseMs = 50
+const transactionRules: TransactionRules = {
+  begin: { sql: 'BEGIN IMMEDIATE', name: 'begin' },
+  isPassing,
+}
 
-export function makeSqliteEngine(db: DatabaseSync, options: { deadlineMs: number }): Engine {
+export function makeSqliteEngine(db: DatabaseSync, { deadlineMs }: { deadlineMs: number }): Engine {
   const prepared = new Map<Statement, StatementSync>()
-  const waiting: Entry[] = []
-  let scheduled = false
-  let pauseMs = firstPauseMs
-  let closed = false
 
   function ask({ statement, values }: Ask): unknown[] {
     let ready = prepared.get(statement)
@@ -27,109 +25,40 @@ export function makeSqliteEngine(db: DatabaseSync, options: { deadlineMs: number
 
   function drive<Result>(operation: Operation<Result>): Result {
     let step = operation.next()
-    while (!step.done) step = operation.next(ask(step.value))
+    while (!step.done) {
+      let rows: unknown[][]
+      try {
+        rows = step.value.map(ask)
+      } catch (error) {
+        step = operation.throw(error)
+        continue
+      }
+      step = operation.next(rows)
+    }
     return step.value
   }
 
-  function flush(): void {
-    scheduled = false
-    const now = performance.now()
-    for (const entry of takeOut(waiting, (entry) => entry.deadline <= now)) entry.reject(storeUnavailable())
-    const group = waiting.slice(0, largestGroup)
-    if (group.length === 0) return
-    let settle: (() => void)[]
+  function commit(group: readonly Entry[]): Tell[] {
     try {
-      settle = commit(group)
-      pauseMs = firstPauseMs
+      return drive(transaction(group, transactionRules))
     } catch (error) {
       if (db.isTransaction) db.exec('ROLLBACK')
-      if (isPassing(error)) {
-        flushLater()
-        return
-      }
-      settle = group.map((entry) => () => entry.reject(error))
-    }
-    waiting.splice(0, group.length)
-    for (const tell of settle) tell()
-    if (waiting.length > 0) flushSoon()
-  }
-
-  function commit(group: readonly Entry[]): (() => void)[] {
-    db.exec('BEGIN IMMEDIATE')
-    let settle: (() => void)[]
-    try {
-      settle = batchesOf(group).flatMap((batch) => runBatch(batch))
-    } catch (error) {
-      if (isPassing(error)) throw error
-      // One of them failed: the others must not suffer, so everything runs again, each by itself.
-      db.exec('ROLLBACK')
-      db.exec('BEGIN IMMEDIATE')
-      settle = group.flatMap((entry) => runAlone(entry))
-    }
-    db.exec('COMMIT')
-    return settle
-  }
-
-  function runBatch({ kind, entries }: Batch): (() => void)[] {
-    const requests = entries.map((entry) => entry.request)
-    const results = drive(kind.run(requests, Date.now()))
-    return entries.map((entry, index) => () => entry.resolve(results[index]))
-  }
-
-  function runAlone(entry: Entry): (() => void)[] {
-    db.exec('SAVEPOINT alone')
-    try {
-      const settle = runBatch({ kind: entry.kind, entries: [entry] })
-      db.exec('RELEASE alone')
-      return settle
-    } catch (error) {
-      if (isPassing(error)) throw error
-      db.exec('ROLLBACK TO alone')
-      db.exec('RELEASE alone')
-      return [() => entry.reject(error)]
+      throw error
     }
   }
 
-  function flushSoon(): void {
-    // After the callbacks of this turn: whatever they ask becomes one transaction.
-    if (!scheduled) setImmediate(flush)
-    scheduled = true
-  }
-
-  function flushLater(): void {
-    scheduled = true
-    setTimeout(flush, pauseMs * (0.5 + Math.random()))
-    pauseMs = Math.min(longestPauseMs, pauseMs * 2)
-  }
+  const queue = makeWriteQueue({ deadlineMs, largestGroup: 500, parallel: 1, commit, isPassing })
 
   return {
-    write(kind, request) {
-      if (closed) return Promise.reject(storeUnavailable())
-      return new Promise((resolve, reject) => {
-        const deadline = performance.now() + options.deadlineMs
-        waiting.push({ kind, request, deadline, resolve: resolve as Entry['resolve'], reject })
-        flushSoon()
-      })
-    },
-
-    async read(operation) {
-      const deadline = performance.now() + options.deadlineMs
-      for (let pause = firstPauseMs; ; pause = Math.min(longestPauseMs, pause * 2)) {
-        if (closed) throw storeUnavailable()
-        try {
-          return drive(operation())
-        } catch (error) {
-          if (!isPassing(error)) throw error
-          if (performance.now() + pause > deadline) throw storeUnavailable(error)
-        }
-        await delay(pause)
-      }
-    },
-
+    write: queue.write,
+    read: (operation) =>
+      retryRead({ deadlineMs, isPassing }, () => {
+        if (!db.isOpen) throw storeUnavailable()
+        return drive(operation())
+      }),
     async close() {
-      while (waiting.length > 0) await delay(firstPauseMs)
-      closed = true
-      db.close()
+      await queue.close()
+      if (db.isOpen) db.close()
     },
   }
 }
@@ -155,12 +84,4 @@ const passing: ReadonlySet<number> = new Set([
 export function isPassing(error: unknown): boolean {
   if (!(error instanceof Error) || !('errcode' in error) || typeof error.errcode !== 'number') return false
   return passing.has(error.errcode & 0xff)
-}
-
-function takeOut<T>(from: T[], matches: (item: T) => boolean): T[] {
-  const taken: T[] = []
-  const kept: T[] = []
-  for (const item of from) (matches(item) ? taken : kept).push(item)
-  if (taken.length > 0) from.splice(0, from.length, ...kept)
-  return taken
 }

@@ -7,6 +7,7 @@ import {
   PostgresIntrospector,
   PostgresQueryCompiler,
   type RawBuilder,
+  type SqlBool,
   SqliteAdapter,
   SqliteIntrospector,
   SqliteQueryCompiler,
@@ -37,8 +38,11 @@ export interface Ask {
   values: Value[]
 }
 
-/** A piece of a transaction: yields statements, gets their rows, returns its result. Runs on any connection. */
-export type Operation<T> = Generator<Ask, T, unknown[]>
+/**
+ * A piece of a transaction: yields statements that need not wait for one another, gets the rows of each, returns its
+ * result. Runs on any connection.
+ */
+export type Operation<T> = Generator<readonly Ask[], T, unknown[][]>
 
 /** A prepared question: `yield* question(params)` gives its rows. */
 export type Question<P, R> = (params: P) => Operation<R[]>
@@ -50,14 +54,30 @@ export interface Dialect {
   readonly identity: string
   /** Compiles once. The callback sees every parameter as if it had its value. */
   prepare<P extends Params, R>(build: (db: Kysely<Tables>, params: P) => Compilable<R>): Question<P, R>
-  /** The strings of a JSON array, as a subquery for `in`. */
-  among(idsAsJson: string): RawBuilder<string>
+  /** Whether the column's text is one of a JSON array of strings. */
+  among(column: string, idsAsJson: string): RawBuilder<SqlBool>
   /** Nobody else changes these rows until the end of the transaction. SQLite has one writer anyway. */
   locking<Q extends { forUpdate(): Q }>(query: Q): Q
   /** As `locking`, but others may hold the same rows likewise. */
   sharing<Q extends { forShare(): Q }>(query: Q): Q
   /** One admission at a time per queue, so that the count of waiting records is exact. */
   admitAlone(queue: string): Operation<void>
+}
+
+// Constants are written into the statement: a planner can only use a partial index (`where status in …`) when it sees
+// the value. Only slots become parameters.
+class LiteralSqliteCompiler extends SqliteQueryCompiler {
+  protected override appendValue(value: unknown): void {
+    if (value instanceof Slot) super.appendValue(value)
+    else this.appendImmediateValue(value)
+  }
+}
+
+class LiteralPostgresCompiler extends PostgresQueryCompiler {
+  protected override appendValue(value: unknown): void {
+    if (value instanceof Slot) super.appendValue(value)
+    else this.appendImmediateValue(value)
+  }
 }
 
 export const sqliteDialect: Dialect = {
@@ -69,11 +89,11 @@ export const sqliteDialect: Dialect = {
         createAdapter: () => new SqliteAdapter(),
         createDriver: () => new DummyDriver(),
         createIntrospector: (db) => new SqliteIntrospector(db),
-        createQueryCompiler: () => new SqliteQueryCompiler(),
+        createQueryCompiler: () => new LiteralSqliteCompiler(),
       },
     }),
   ),
-  among: (ids) => sql`(select value from json_each(${ids}))`,
+  among: (column, ids) => sql`${sql.ref(column)} in (select value from json_each(${ids}))`,
   locking: (query) => query,
   sharing: (query) => query,
   // BEGIN IMMEDIATE admits one writer.
@@ -85,7 +105,7 @@ const postgres = new Kysely<Tables>({
     createAdapter: () => new PostgresAdapter(),
     createDriver: () => new DummyDriver(),
     createIntrospector: (db) => new PostgresIntrospector(db),
-    createQueryCompiler: () => new PostgresQueryCompiler(),
+    createQueryCompiler: () => new LiteralPostgresCompiler(),
   },
 })
 const preparePostgres = preparer(postgres)
@@ -100,7 +120,9 @@ export const postgresDialect: Dialect = {
   name: 'postgres',
   identity: 'bigint generated always as identity primary key',
   prepare: preparePostgres,
-  among: (ids) => sql`(select jsonb_array_elements_text(${ids}::jsonb))`,
+  // An array made once: the planner uses the column's index, as it would not for a join with a function.
+  among: (column, ids) =>
+    sql`${sql.ref(column)} = any(array(select jsonb_array_elements_text(${ids}::jsonb)))`,
   locking: (query) => query.forUpdate(),
   sharing: (query) => query.forShare(),
   *admitAlone(queue) {
@@ -115,10 +137,10 @@ function preparer(db: Kysely<Tables>): Dialect['prepare'] {
     const slots = new Proxy({}, { get: (_, name) => new Slot(String(name)) }) as P
     const compiled = build(db, slots).compile()
     const statement = { sql: compiled.sql, name: `p${++prepared}` }
-    const parts = compiled.parameters
+    const names = compiled.parameters.map(slotName)
     return function* ask(params: P): Operation<R[]> {
-      const values = parts.map((part) => (part instanceof Slot ? given(params, part.name) : constant(part)))
-      return (yield { statement, values }) as R[]
+      const [rows] = yield [{ statement, values: names.map((name) => given(params, name)) }]
+      return rows as R[]
     }
   }
 }
@@ -129,7 +151,22 @@ function given(params: Params, name: string): Value {
   return value
 }
 
-function constant(part: unknown): Value {
-  if (part === null || typeof part === 'string' || typeof part === 'number') return part
-  throw new Error('A statement holds a constant that is neither text nor number')
+function slotName(part: unknown): string {
+  if (part instanceof Slot) return part.name
+  throw new Error('A statement has a parameter without a name')
+}
+
+/** Operations side by side: their statements go out together, one round trip for all. */
+export function* together<T>(operations: readonly Operation<T>[]): Operation<T[]> {
+  const steps = operations.map((operation) => operation.next())
+  for (;;) {
+    const asking = steps.flatMap((step, n) => (step.done ? [] : [{ n, asks: step.value }]))
+    if (asking.length === 0) return steps.flatMap((step) => (step.done ? [step.value] : []))
+    const answers = yield asking.flatMap(({ asks }) => asks)
+    let at = 0
+    for (const { n, asks } of asking) {
+      steps[n] = operations[n]!.next(answers.slice(at, at + asks.length))
+      at += asks.length
+    }
+  }
 }

@@ -25,9 +25,7 @@ const graceMs = 2_000
 
 export function makeTakes(dialect: Dialect, outbox: Outbox) {
   const processStates = dialect.prepare((db, p: { ids: string }) =>
-    dialect.sharing(
-      db.selectFrom('processes').select(['id', 'state']).where('id', 'in', dialect.among(p.ids)),
-    ),
+    dialect.sharing(db.selectFrom('processes').select(['id', 'state']).where(dialect.among('id', p.ids))),
   )
   // All rows, paused or not: a pause must wait for the takes that have read it, and the other way round.
   const queues = dialect.prepare((db) =>
@@ -51,12 +49,12 @@ export function makeTakes(dialect: Dialect, outbox: Outbox) {
           'retry_at',
           'retry_code',
         ])
-        .where('id', 'in', dialect.among(p.ids))
+        .where(dialect.among('id', p.ids))
         .orderBy('id'),
     ),
   )
   const inputs = dialect.prepare((db, p: { ids: string }) =>
-    db.selectFrom('prediction_inputs').select(['id', 'inputs']).where('id', 'in', dialect.among(p.ids)),
+    db.selectFrom('prediction_inputs').select(['id', 'inputs']).where(dialect.among('id', p.ids)),
   )
   const hold = dialect.prepare((db, p: { ids: string; holder: string; now: number }) =>
     db
@@ -70,14 +68,14 @@ export function makeTakes(dialect: Dialect, outbox: Outbox) {
         retry_at: null,
         retry_code: '',
       }))
-      .where('id', 'in', dialect.among(p.ids)),
+      .where(dialect.among('id', p.ids)),
   )
   // The token moves on, so that no earlier call can write a failure; its success may still arrive and win.
   const close = dialect.prepare((db, p: { ids: string }) =>
     db
       .updateTable('predictions')
       .set((of) => ({ token: of('token', '+', 1), holder: null, retry_at: null }))
-      .where('id', 'in', dialect.among(p.ids)),
+      .where(dialect.among('id', p.ids)),
   )
   const letGo = dialect.prepare((db, p: { id: string; token: number; retryAt: number; code: string }) =>
     db

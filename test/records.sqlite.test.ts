@@ -36,7 +36,7 @@ function wordEngine(): {
   const add = oneByOne(
     (word: string) => [word],
     function* (word, now) {
-      yield { statement: insert, values: [word, now] }
+      yield [{ statement: insert, values: [word, now] }]
       if (word === 'bad') throw new Error('bad word')
       return word.toUpperCase()
     },
