@@ -5,7 +5,7 @@
  *   node scripts/docker-engine.mjs start | stop
  */
 import { execFileSync, spawn } from 'node:child_process'
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -16,6 +16,7 @@ import { findExecutable, lastLine } from './run.mjs'
 const folder = join(tmpdir(), 'perdure-docker-engine')
 const pidFile = join(folder, 'dockerd.pid')
 const logFile = join(folder, 'dockerd.log')
+const starterFile = join(folder, 'started-by')
 const readyWithinMs = 60_000
 const stoppedWithinMs = 30_000
 
@@ -64,8 +65,14 @@ export async function stopEngine() {
   rmSync(folder, { recursive: true, force: true, maxRetries: 3 })
 }
 
+/** PERDURE_TEST_RUN of who started the engine that runs from here. */
+export function startedBy() {
+  return ownPid() === undefined ? undefined : readFileSync(starterFile, 'utf8')
+}
+
 async function launch(dockerd) {
   mkdirSync(folder, { recursive: true })
+  writeFileSync(starterFile, process.env.PERDURE_TEST_RUN ?? '')
   const log = openSync(logFile, 'w')
   const args = [
     '--data-root',
@@ -75,6 +82,9 @@ async function launch(dockerd) {
     '--pidfile',
     pidFile,
   ]
+  // Where the clients of this environment look for it.
+  const host = process.env.DOCKER_HOST
+  if (host?.startsWith('unix://')) args.push('--host', host)
   // The mark of a test's processes must not reach the engine: it outlives the test file that asked for it.
   const { PERDURE_TEST_WORKER: _, ...env } = process.env
   const child = spawn(dockerd, args, { detached: true, env, stdio: ['ignore', log, log] })

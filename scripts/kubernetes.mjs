@@ -10,7 +10,7 @@ import { cacheFolder, withLock } from '../dev/cache.ts'
 import { findExecutable, isExecutable, run } from './run.mjs'
 
 const versions = { kubernetes: 'v1.34.4', etcd: 'v3.6.16', kwok: 'v0.7.0' }
-const limitMs = 45 * 60_000
+const limitMs = 30 * 60_000
 
 const stamp = 'k8s.io/component-base/version'
 const kubernetesFlags = `-s -w -X ${stamp}.gitVersion=${versions.kubernetes} -X ${stamp}.gitMajor=1 -X ${stamp}.gitMinor=34`

@@ -1,15 +1,14 @@
-/** Ends the Docker engine that this test run started (docker.ts); one that ran before stays. */
+/** Ends the Docker engine that this very test run started (docker.ts); any other stays. */
 import { execFileSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
-
-const pidFile = join(tmpdir(), 'perdure-docker-engine', 'dockerd.pid')
+import { startedBy } from '../../scripts/docker-engine.mjs'
 
 export default function setup(): () => void {
-  const before = existsSync(pidFile)
+  const run = randomUUID()
+  process.env.PERDURE_TEST_RUN = run
   return () => {
-    if (before || !existsSync(pidFile)) return
+    if (startedBy() !== run) return
     const script = join(import.meta.dirname, '../../scripts/docker-engine.mjs')
     execFileSync(process.execPath, [script, 'stop'], { stdio: 'ignore', timeout: 120_000 })
   }

@@ -2,9 +2,11 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { engineVersion } from '../../scripts/docker-engine.mjs'
 import { required, requirement } from './require.ts'
 
-const scripts = join(import.meta.dirname, '../../scripts')
+/** Makes an image with Node, a shell and nothing else, without a registry; images of tests are built FROM it. */
+export { ensureBaseImage } from '../../scripts/docker-image.mjs'
 
 /**
  * Suites and tests that need Docker:
@@ -12,35 +14,20 @@ const scripts = join(import.meta.dirname, '../../scripts')
  */
 export const docker = requirement('docker', engineAnswers)
 
-/** Name of an image with Node, a shell and nothing else, made without a registry; images of tests are built FROM it. */
-export function baseImage(): string {
-  return execFileSync(process.execPath, [join(scripts, 'docker-image.mjs')], {
-    encoding: 'utf8',
-    timeout: 120_000,
-  }).trim()
-}
-
 /** Starts an engine only for a run that demands one, or where the programs are there and the user may. */
 function engineAnswers(): boolean | string {
   if (engineVersion()) return true
   if (!required('docker') && !mayStart()) return 'no engine answers'
+  const script = join(import.meta.dirname, '../../scripts/docker-engine.mjs')
   try {
-    const stdio: ['ignore', 'ignore', 'pipe'] = ['ignore', 'ignore', 'pipe']
-    execFileSync(process.execPath, [join(scripts, 'docker-engine.mjs'), 'start'], { stdio, timeout: 900_000 })
+    execFileSync(process.execPath, [script, 'start'], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      timeout: 900_000,
+    })
     return true
   } catch (error) {
     const output = error instanceof Error && 'stderr' in error ? String(error.stderr) : ''
     return `no engine can be started (${/Error: (.*)/.exec(output)?.[1] ?? 'see docker-engine.mjs start'})`
-  }
-}
-
-function engineVersion(): string | undefined {
-  try {
-    const args = ['version', '--format', '{{.Server.Version}}']
-    const stdio: ['ignore', 'pipe', 'ignore'] = ['ignore', 'pipe', 'ignore']
-    return execFileSync('docker', args, { encoding: 'utf8', stdio, timeout: 10_000 }).trim() || undefined
-  } catch {
-    return undefined
   }
 }
 

@@ -27,17 +27,24 @@ export function requirement(name: Need, available: () => boolean | string): Requ
   const answer = available()
   if (answer === true) return { available: true, reason: '', describe, test }
   const reason = `needs ${name}: ${answer === false ? 'not available' : answer}`
-  if (required(name)) {
-    const refuse = () => {
-      throw new Error(`${reason}, which PERDURE_REQUIRE demands`)
-    }
-    return {
-      available: false,
-      reason,
-      describe: (title) => describe(title, () => test(reason, refuse)),
-      test: (title) => test(title, refuse),
-    }
+  if (!required(name)) return skipped(reason)
+  const refuse = () => {
+    throw new Error(`${reason}, which PERDURE_REQUIRE demands`)
   }
+  return {
+    available: false,
+    reason,
+    describe: (title) => describe(title, () => test(reason, refuse)),
+    test: (title) => test(title, refuse),
+  }
+}
+
+/** Tests that take minutes: they run with `.ci/run --full`, or wherever PERDURE_FULL is set. */
+export const full: Requirement = process.env.PERDURE_FULL
+  ? { available: true, reason: '', describe, test }
+  : skipped('takes minutes: runs with .ci/run --full')
+
+function skipped(reason: string): Requirement {
   return {
     available: false,
     reason,

@@ -1,0 +1,9 @@
+/** Types of kubernetes.mjs. */
+
+/** Path of each program, or undefined while one is missing. */
+export declare function kubernetesPrograms():
+  | Record<'kube-apiserver' | 'kube-scheduler' | 'etcd' | 'kwok', string>
+  | undefined
+
+/** Builds what is missing and says what is there. */
+export declare function provide(): Promise<string>
