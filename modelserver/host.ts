@@ -49,6 +49,10 @@ export class ModelHost implements Readable {
     return this.state === 'READY' && this.model.ready
   }
 
+  get isLeaving(): boolean {
+    return this.state === 'UNLOADING'
+  }
+
   /** Makes this instance the one whose state /metrics shows for its key. */
   watch(): ModelMetrics {
     return this.services.metrics.model(this.name, this.model.version, {

@@ -8,6 +8,8 @@ import type { ReadinessWait } from './settings.ts'
 export interface Readable {
   readonly name: string
   readonly isReady: boolean
+  /** Being unloaded: the queue turns the request away with a 503. */
+  readonly isLeaving: boolean
   /** Why loading failed; empty while it has not. */
   readonly failure: string
   /** Settles when the loading under way ends; never rejects. */
@@ -20,7 +22,7 @@ export function ensureReady(
   event: ModelEvent,
   wait: ReadinessWait,
 ): Promise<void> | undefined {
-  if (model.isReady) return undefined
+  if (model.isReady || model.isLeaving) return undefined
   if (isHttp(event.trigger)) throw new ModelNotReady(model.name)
   return waitUntilReady(model, event, wait)
 }

@@ -61,7 +61,7 @@ test('case 26: a failed request is one record of the error stream', async () => 
     { raiser: { class: Raiser } },
   )
   await ask(server, `${P}/raiser/infer`, D)
-  await vi.waitFor(() => expect(records).toHaveLength(1))
+  await vi.waitFor(() => expect(records).toHaveLength(1), { timeout: 20_000 })
   expect(records[0]).toMatchObject({
     function_uri: 'default/tests',
     worker: 0,
@@ -106,7 +106,9 @@ test('case 29: a load that throws fails a sync start, and an async one leaves th
     cause: { message: 'disk gone' },
   })
   const server = await started({ loadMode: 'async', logger: silent }, { bad })
-  await vi.waitFor(() => expect(server.routes.find('bad')?.host?.state).toBe('UNAVAILABLE'))
+  await vi.waitFor(() => expect(server.routes.find('bad')?.host?.state).toBe('UNAVAILABLE'), {
+    timeout: 20_000,
+  })
   expect((await ask(server, `${P}/bad/ready`)).status).toBe(408)
   const answer = await ask(server, `${P}/bad/infer`, D)
   expect([answer.status, answer.text]).toEqual([400, 'RuntimeError: model bad is not ready yet'])
