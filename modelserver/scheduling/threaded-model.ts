@@ -114,7 +114,10 @@ class ThreadedModel extends V2ModelServer<object> {
     }
     this.ready = false
     this.error = error.message
-    this.context?.logger.error({ model: this.#options.name, err: error }, 'the thread of a model has ended')
+    this.context?.logger.error(
+      { model: this.#options.name, error: error.message },
+      'the thread of a model has ended',
+    )
     this.#restart(unbegun)
   }
 
