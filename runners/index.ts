@@ -1,6 +1,9 @@
 /** The one door of this room: makes the runner that a job's platform asks for, and reaps what any of them left. */
 import { ServiceError } from '../contracts/errors.ts'
 import type { PlatformKind } from '../contracts/validation-serving.ts'
+import { makeDockerRunner, sweepDocker } from './docker.ts'
+import type { DockerSettings } from './docker-engine.ts'
+import { type ResolvedImage, resolveDockerImage } from './docker-image.ts'
 import { makeEndpointRunner } from './endpoint.ts'
 import type { Job } from './job.ts'
 import type { RunnerOptions } from './lifecycle.ts'
@@ -10,6 +13,7 @@ import type { Runner, Sweep } from './runner.ts'
 /** Platforms that this worker offers; a job of another one is refused. */
 export interface RunnerSettings {
   process?: ProcessSettings
+  docker?: DockerSettings
   endpoint?: boolean
 }
 
@@ -33,11 +37,15 @@ export function makeRunners(settings: RunnerSettings): Runners {
     of(job, options) {
       const { kind } = job.platform
       if (kind === 'process' && settings.process) return makeProcessRunner(settings.process, job, options)
+      if (kind === 'docker' && settings.docker) return makeDockerRunner(settings.docker, job, options)
       if (kind === 'endpoint' && settings.endpoint !== false) return makeEndpointRunner(job, options)
       throw new ServiceError('CONFIG_INVALID', `servingSpec.platform.kind: ${kind} is not offered here`)
     },
     async sweep(now) {
-      return { ...(settings.process && { process: await sweepProcesses(settings.process, now) }) }
+      return {
+        ...(settings.process && { process: await sweepProcesses(settings.process, now) }),
+        ...(settings.docker && { docker: await sweepDocker(settings.docker, now) }),
+      }
     },
   }
 }

@@ -3,6 +3,8 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 
 import { deadlineIn } from '../protocols/deadline.ts'
 import type { Job } from '../runners/job.ts'
 import type { Runner } from '../runners/runner.ts'
+import { docker } from './support/docker.ts'
+import { dockerTarget } from './support/docker-jobs.ts'
 import { endpointTarget, processTarget, type RunnerTarget, soon } from './support/runner-jobs.ts'
 
 type Define = (title: string, define: () => void) => void
@@ -14,6 +16,7 @@ const targets: {
   open: () => Promise<RunnerTarget> | RunnerTarget
 }[] = [
   { name: 'process', owns: true, describe, open: processTarget },
+  { name: 'docker', owns: true, describe: docker.describe, open: dockerTarget },
   { name: 'endpoint', owns: false, describe, open: endpointTarget },
 ]
 
@@ -22,8 +25,8 @@ for (const { name, owns, describe: suite, open } of targets) {
     let target: RunnerTarget
     beforeAll(async () => {
       target = await open()
-    })
-    afterAll(() => target.close())
+    }, 180_000)
+    afterAll(() => target?.close())
 
     function runnerOf(job: Job, options?: Parameters<RunnerTarget['runner']>[1]): Runner {
       const runner = target.runner(job, options)
@@ -113,7 +116,7 @@ for (const { name, owns, describe: suite, open } of targets) {
       const runner = runnerOf(target.job())
       await runner.start()
       await runner.waitUntilRunning(soon())
-      expect(await runner.stop(5, soon())).toMatchObject({ gone: true, leftovers: [] })
+      expect(await runner.stop(1, soon())).toMatchObject({ gone: true, leftovers: [] })
       expect(runner.state).toBe('End')
       expect(() => runner.getEndpoint()).toThrow(expect.objectContaining({ code: 'NOT_RUNNING' }))
       await expect(runner.start()).rejects.toMatchObject({ code: 'ALREADY_STARTED' })
@@ -138,7 +141,7 @@ for (const { name, owns, describe: suite, open } of targets) {
         expect(await retried.start()).toEqual({ ...first, adopted: true })
         await retried.waitUntilRunning(soon())
         const elsewhere = target.runner(job)
-        expect(await elsewhere.stop(5, soon())).toMatchObject({ gone: true })
+        expect(await elsewhere.stop(1, soon())).toMatchObject({ gone: true })
         expect(await target.runner(job).observe()).toEqual({ state: 'Initial' })
       },
     )
