@@ -24,16 +24,7 @@ export async function* streamObjects(
   exchange: StreamExchange,
 ): AsyncGenerator<StreamPiece> {
   const stream = await begin(http, request, exchange)
-  const objects = readObjects(stream.text())
-  for (;;) {
-    const next = await objects.next()
-    if (next.done) {
-      if (!next.value.complete) throw lostInTheMiddle()
-      if (!next.value.isSequence) throw unexpectedAnswer("the platform's answer is not a stream of objects")
-      return
-    }
-    yield* pieceOf(next.value, 'data', request.target)
-  }
+  for await (const object of readObjects(stream.text())) yield* pieceOf(object, 'data', request.target)
 }
 
 /** SSE blocks `{"text_output":…}`: `generate_stream` of V2 servers. */
@@ -81,8 +72,4 @@ function* pieceOf(text: string, member: string, target: ModelTarget): Generator<
     const message = cleanMessage(messageIn(text), hiddenIn(target)) || 'the stream failed'
     throw new ServiceError('platform_error', message, { legacyCode: 20007 })
   }
-}
-
-function lostInTheMiddle(): ServiceError {
-  return new ServiceError('platform_connection_lost', 'the stream ended early', { legacyCode: 20004 })
 }

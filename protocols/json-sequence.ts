@@ -1,10 +1,12 @@
 /** JSON objects one behind the other, in text that arrives in pieces: with or without line ends, or inside SSE blocks. */
+import { ServiceError } from '../contracts/errors.ts'
+import { unexpectedAnswer } from './answer.ts'
 
 /**
- * The text of each top-level `{…}` as soon as it is complete. What stands between objects is skipped; `rest` tells
- * how a sequence without any object, or with half of one, ended.
+ * The text of each top-level `{…}` as soon as it is complete; what stands between objects is skipped. Throws
+ * `platform_connection_lost` when the text ends inside one, `platform_bad_answer` when there was text but no object.
  */
-export async function* readObjects(text: AsyncIterable<string>): AsyncGenerator<string, SequenceEnd> {
+export async function* readObjects(text: AsyncIterable<string>): AsyncGenerator<string> {
   let open = ''
   let depth = 0
   let inString = false
@@ -36,12 +38,8 @@ export async function* readObjects(text: AsyncIterable<string>): AsyncGenerator<
     }
     if (depth > 0) open += piece.slice(start)
   }
-  return { complete: depth === 0, isSequence: count > 0 || !strayText }
-}
-
-export interface SequenceEnd {
-  /** False if the text ended inside an object. */
-  complete: boolean
-  /** False if there was text, but not one object. */
-  isSequence: boolean
+  if (depth > 0) {
+    throw new ServiceError('platform_connection_lost', 'the stream ended early', { legacyCode: 20004 })
+  }
+  if (count === 0 && strayText) throw unexpectedAnswer("the platform's answer is not a stream of objects")
 }
