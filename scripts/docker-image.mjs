@@ -20,6 +20,7 @@ import {
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { promisify } from 'node:util'
+import { aptInstall } from './apt.mjs'
 import { findExecutable } from './run.mjs'
 
 export const baseImage = 'localhost/perdure-base:test'
@@ -51,8 +52,9 @@ const commands = [
 /** Made once per version of Node; 3 to 5 seconds. @returns {Promise<string>} its name */
 export async function ensureBaseImage() {
   const node = realpathSync(process.execPath)
+  if (!findExecutable('busybox')) await aptInstall('busybox-static')
   const busybox = findExecutable('busybox')
-  if (!busybox) throw new Error('busybox is not installed (Debian: busybox-static)')
+  if (!busybox) throw new Error('the package busybox-static brought no busybox')
   const key = createHash('sha256')
     .update(`1 ${process.version} ${node} ${busybox}`)
     .digest('hex')
