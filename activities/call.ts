@@ -1,12 +1,14 @@
-/** One step of one prediction in lane `call`: take it, call the platform, end the record. Owns no waiting between steps. */
+/** One step of one prediction: take it, call the platform, end the record. Owns no waiting between steps. */
 import { performance } from 'node:perf_hooks'
 import { codeOf, legacyText, ServiceError } from '../contracts/errors.ts'
 import type { OpenPrediction } from '../contracts/flights.ts'
-import type { PlatformName } from '../contracts/names.ts'
-import { retryDelayMs } from '../contracts/retry.ts'
+import type { Lane, PlatformName } from '../contracts/names.ts'
 import type { TerminalStatus } from '../contracts/statuses.ts'
-import type { CallPlatform, CallResult, ModelTarget } from '../platforms/platform.ts'
+import type { ModelTarget, Platform } from '../platforms/platform.ts'
 import { type HeldCalls, type Store, type TakeLimits, type Taken, untilStored } from '../records/store.ts'
+import { runJob } from './job.ts'
+import { callOnce, type Outcome } from './outcome.ts'
+import { cancelAtProvider } from './provider-cancel.ts'
 
 /** One finished platform call, for metrics. */
 export interface CallEvent {
@@ -24,7 +26,7 @@ export interface CallDeps {
   limits: TakeLimits
   /** Throws `model_unknown`. */
   resolve(modelName: string): ModelTarget
-  platform(name: PlatformName): CallPlatform
+  platform(name: PlatformName): Platform
   onCall?(event: CallEvent): void
 }
 
@@ -37,14 +39,20 @@ export type Step =
   /** Something changed hands meanwhile: look again at once. */
   | { kind: 'again' }
 
+/** A provider that is away hears of a cancel when it is back: there is no hurry and no end to it. */
+const cancelAgainMs = 5_000
 const timeoutText = legacyText(
   new ServiceError('prediction_timeout', 'predict timeout', { legacyCode: 20000 }),
 )
 
-export function makeCallStep(deps: CallDeps) {
+export function makeCallStep(deps: CallDeps, lane: Lane) {
   const { store, held, processId, limits } = deps
 
   return async function step(id: string): Promise<Step> {
+    return settled(id, await takeAndCall(id))
+  }
+
+  async function takeAndCall(id: string): Promise<Step> {
     const taken = await untilStored(() => store.take(id, processId, limits))
     switch (taken.outcome) {
       case 'taken':
@@ -88,58 +96,93 @@ export function makeCallStep(deps: CallDeps) {
     const hold = held.hold(id)
     const startedMs = performance.now()
     try {
-      const result = await send(id, taken, hold.signal)
-      const runMs = performance.now() - startedMs
-      const { outputs, runningTime } = result
-      const written = await untilStored(() =>
-        store.transition(id, 'succeeded', { outputs, runningTime, runMs }),
-      )
-      return endedAs(written.status)
+      const outcome = await send(id, taken, hold.signal)
+      return await write(id, taken, outcome, performance.now() - startedMs)
     } catch (error) {
       // Canceled: the record is terminal already, the next look reads how.
       if (hold.signal.aborted) return { kind: 'again' }
-      return await afterFailure(id, taken, error, performance.now() - startedMs)
+      return await write(id, taken, { kind: 'failed', error, cancelJob: false }, 0)
     } finally {
       hold.done()
     }
   }
 
-  async function send(id: string, taken: Taken, signal: AbortSignal): Promise<CallResult> {
+  async function send(id: string, taken: Taken, signal: AbortSignal): Promise<Outcome> {
     const target = deps.resolve(taken.modelName)
+    const platform = deps.platform(target.platform)
     const startedMs = performance.now()
-    const report = (code: string) =>
-      deps.onCall?.({
-        model: target.name,
-        platform: target.platform,
-        code,
-        runMs: performance.now() - startedMs,
-      })
-    try {
-      const { inputs, remainingMs } = taken
-      const result = await deps.platform(target.platform).call({ id, target, inputs, signal, remainingMs })
-      report('ok')
-      return result
-    } catch (error) {
-      report(codeOf(error))
-      throw error
+    const request = { id, target, inputs: taken.inputs, signal, remainingMs: budgetMs(taken, target) }
+    const { token, failures } = taken
+    const outcome =
+      platform.lane === 'call'
+        ? await callOnce(platform, { ...request, remainingMs: taken.remainingMs }, failures)
+        : await runJob({ store, platform, request, token, failures })
+    deps.onCall?.({
+      model: target.name,
+      platform: target.platform,
+      code: codeOfOutcome(outcome),
+      runMs: performance.now() - startedMs,
+    })
+    return outcome
+  }
+
+  /** A job's time limit runs from the first start of the prediction, whoever follows it. */
+  function budgetMs(taken: Taken, target: ModelTarget): number {
+    const spentMs = limits.taskTimeoutMs - taken.remainingMs
+    return Math.min(taken.remainingMs, target.timeoutMs - spentMs)
+  }
+
+  async function write(id: string, taken: Taken, outcome: Outcome, runMs: number): Promise<Step> {
+    switch (outcome.kind) {
+      case 'succeeded': {
+        const { outputs, runningTime } = outcome
+        const written = await untilStored(() =>
+          store.transition(id, 'succeeded', { outputs, runningTime, runMs }),
+        )
+        return endedAs(written.status)
+      }
+      case 'canceled': {
+        const errorCode = 'prediction_canceled'
+        const written = await untilStored(() => store.transition(id, 'canceled', { errorCode }, taken.token))
+        return endedAs(written.status)
+      }
+      case 'retry': {
+        const { waitMs } = outcome
+        const code = codeOf(outcome.error)
+        const released = await untilStored(() => store.release(id, taken.token, waitMs, code))
+        return released ? { kind: 'wait', open: { id, why: 'retry', waitMs, code } } : { kind: 'again' }
+      }
+      case 'failed': {
+        const { error, cancelJob } = outcome
+        const text = error instanceof ServiceError ? legacyText(error) : 'status 20000: internal error'
+        return fail(id, taken.token, codeOf(error), text, cancelJob)
+      }
     }
   }
 
-  async function afterFailure(id: string, taken: Taken, error: unknown, spentMs: number): Promise<Step> {
-    const code = codeOf(error)
-    const waitMs = retryDelayMs(error, taken.failures + 1, Math.random())
-    if (waitMs !== undefined && waitMs < taken.remainingMs - spentMs) {
-      const released = await untilStored(() => store.release(id, taken.token, waitMs, code))
-      return released ? { kind: 'wait', open: { id, why: 'retry', waitMs, code } } : { kind: 'again' }
-    }
-    const text = error instanceof ServiceError ? legacyText(error) : 'status 20000: internal error'
-    return fail(id, taken.token, code, text)
-  }
-
-  async function fail(id: string, token: number, errorCode: string, errorInfo: string): Promise<Step> {
-    const written = await untilStored(() => store.transition(id, 'failed', { errorCode, errorInfo }, token))
+  async function fail(
+    id: string,
+    token: number,
+    errorCode: string,
+    errorInfo: string,
+    cancelJob = true,
+  ): Promise<Step> {
+    const fields = { errorCode, errorInfo, cancelJob }
+    const written = await untilStored(() => store.transition(id, 'failed', fields, token))
     return endedAs(written.status)
   }
+
+  /** What an ended prediction still owes its provider. */
+  async function settled(id: string, next: Step): Promise<Step> {
+    if (next.kind !== 'ended' || lane !== 'job') return next
+    if (await cancelAtProvider(deps, id)) return next
+    return { kind: 'wait', open: { id, why: 'canceling', waitMs: cancelAgainMs } }
+  }
+}
+
+function codeOfOutcome(outcome: Outcome): string {
+  if (outcome.kind === 'succeeded') return 'ok'
+  return outcome.kind === 'canceled' ? 'prediction_canceled' : codeOf(outcome.error)
 }
 
 function endedAs(status: string): Step {

@@ -57,7 +57,7 @@ function limitOf(deps: CallDeps, model: string): number | undefined {
 }
 
 function makeRound(deps: FlyDeps, input: FlyInput, modelPlaces: Places | undefined) {
-  const step = makeCallStep(deps)
+  const step = makeCallStep(deps, input.lane)
   const report: FlyReport = { succeeded: 0, failed: 0, canceled: 0, open: [] }
   /** Members that wait for a place, run, or look at a call elsewhere; the others only wait for a time. */
   let active = input.ids.length

@@ -2,6 +2,7 @@
 import { makeAdmission } from './admission.ts'
 import { makeEndings, type TransitionRequest } from './endings.ts'
 import { type Engine, oneByOne, type WriteKind } from './group.ts'
+import { makeJobs } from './jobs.ts'
 import { makeListing } from './listing.ts'
 import { makeOutbox } from './outbox.ts'
 import { makeProcessRows } from './process-rows.ts'
@@ -15,8 +16,12 @@ import { startWatchdog, type WatchdogOptions } from './watchdog.ts'
 /** How a process shows the others that it lives. */
 export interface ProofOfLife {
   begin(processId: string): Promise<void>
-  /** One look at another process; true only if it can never write again as a live one. */
-  isGone(processId: string): Promise<boolean>
+  /** Its row is there now. */
+  registered(processId: string): Promise<void>
+  /** One look at another process whose row shows this beat. True if it is to be declared dead. */
+  isGone(processId: string, beat: number): Promise<boolean>
+  /** The row could not be read. */
+  lookFailed(processId: string): void
   end(processId: string): Promise<void>
   /** Its row says `dead`: whatever proved its life may be removed. */
   forget(processId: string): Promise<void>
@@ -42,7 +47,8 @@ export function composeStore(
   const outbox = makeOutbox(dialect, { mirror })
   const admission = makeAdmission(dialect, outbox, keyLifetimeMs)
   const takes = makeTakes(dialect, outbox)
-  const endings = makeEndings(dialect, outbox)
+  const jobs = makeJobs(dialect)
+  const endings = makeEndings(dialect, outbox, jobs)
   const queues = makeQueues(dialect)
   const listing = makeListing(dialect)
   const processes = makeProcessRows(dialect)
@@ -53,7 +59,7 @@ export function composeStore(
   )
   const open = oneByOne(everything, (id: string) => processes.open(id))
   const closeRow = oneByOne(everything, (id: string) => processes.close(id))
-  const die = oneByOne(everything, (id: string) => processes.die(id))
+  const die = oneByOne(everything, (r: { id: string; beat?: number }) => processes.die(r.id, r.beat))
   const admit = oneByOne(
     (r: Admission) => r.items.map((item) => item.id),
     (r, now) => admission.admit(r, now),
@@ -85,6 +91,16 @@ export function composeStore(
     endings.settle(r.processId, r.errorInfo, now),
   )
   const markStarted = oneByOne(none, (prefixes: readonly string[]) => admission.markStarted(prefixes))
+  const beginJob = oneByOne(ownId<{ id: string; token: number }>, (r) => jobs.begin(r.id, r.token))
+  const jobCreated = oneByOne(ownId<{ id: string; handle: string }>, (r) => jobs.created(r.id, r.handle))
+  const jobRefused = oneByOne(
+    (id: string) => [id],
+    (id) => jobs.refused(id),
+  )
+  const cancelHeard = oneByOne(
+    (id: string) => [id],
+    (id) => jobs.heard(id),
+  )
   const outboxDone = oneByOne(none, (seq: number) => outbox.done(seq))
   const expire = oneByOne(everything, (before: number, now) => retention.expire(before, now))
 
@@ -95,20 +111,27 @@ export function composeStore(
       // First the proof, then the row: nobody may ever see a row whose process seems gone.
       await life.begin(processId)
       await engine.write(register, { id: processId, role })
+      await life.registered(processId)
       stopWatchdog ??= startWatchdog(watchdog)
     },
     openProcess: (processId) => engine.write(open, processId),
     closeProcess: (processId) => engine.write(closeRow, processId),
     async observeProcess(processId) {
-      const state = await engine.read(() => processes.state(processId))
-      if (state === 'unknown' || state === 'dead' || !(await life.isGone(processId))) return state
-      await engine.write(die, processId)
-      await life.forget(processId)
-      return 'dead'
+      const row = await engine
+        .read(() => processes.look(processId))
+        .catch((error: unknown) => {
+          life.lookFailed(processId)
+          throw error
+        })
+      if (row === undefined) return 'unknown'
+      if (row.state === 'dead' || !(await life.isGone(processId, row.beat))) return row.state
+      const state = await engine.write(die, { id: processId, beat: row.beat })
+      if (state === 'dead') await life.forget(processId)
+      return state
     },
     async leaveProcess(processId) {
-      await engine.write(die, processId)
       await life.end(processId)
+      await engine.write(die, { id: processId })
       await life.forget(processId)
     },
 
@@ -135,6 +158,13 @@ export function composeStore(
     settle: (processId, errorInfo) => engine.write(settle, { processId, errorInfo }),
     markStarted: (prefixes) => engine.write(markStarted, prefixes),
 
+    beginJob: (id, token) => engine.write(beginJob, { id, token }),
+    jobRefused: (id) => engine.write(jobRefused, id),
+    jobCreated: (id, handle) => engine.write(jobCreated, { id, handle }),
+    jobOf: (id) => engine.read(() => jobs.of(id)),
+    cancelsDue: (ids) => engine.read(() => jobs.dueAmong(ids)),
+    cancelHeard: (id) => engine.write(cancelHeard, id),
+
     outboxNext: (ids) => engine.read(() => outbox.next(ids)),
     outboxDone: (seq) => engine.write(outboxDone, seq),
 
@@ -146,7 +176,7 @@ export function composeStore(
       }
     },
     async ping() {
-      await engine.read(() => processes.state(''))
+      await engine.read(() => processes.look(''))
     },
     async close() {
       await engine.close()

@@ -2,6 +2,7 @@
 import { ServiceError } from '../contracts/errors.ts'
 import type { UnstartedFlight } from '../contracts/flights.ts'
 import { isTerminal, type TerminalStatus } from '../contracts/statuses.ts'
+import type { Jobs } from './jobs.ts'
 import type { Outbox } from './outbox.ts'
 import { type Dialect, type Operation, together } from './statement.ts'
 import type { CancelResult, TransitionFields, TransitionResult } from './store.ts'
@@ -13,7 +14,7 @@ export interface TransitionRequest {
   token: number | undefined
 }
 
-export function makeEndings(dialect: Dialect, outbox: Outbox) {
+export function makeEndings(dialect: Dialect, outbox: Outbox, jobs: Jobs) {
   const standing = dialect.prepare((db, p: { ids: string }) =>
     dialect.locking(
       db
@@ -116,6 +117,7 @@ export function makeEndings(dialect: Dialect, outbox: Outbox) {
         } else {
           writes.push(end({ id, status: to, ...endFields(fields, to), now }))
           if (fields.outputs !== undefined) writes.push(insertOutputs({ id, outputs: fields.outputs }))
+          if (fields.cancelJob === true) writes.push(jobs.cancelDue([id]))
           results.push({ changed: true, status: to })
           changed.push(id)
         }
@@ -136,6 +138,7 @@ export function makeEndings(dialect: Dialect, outbox: Outbox) {
         ...endFields({ errorCode: 'prediction_canceled' }, 'canceled'),
         now,
       })
+      yield* jobs.cancelDue([id])
       yield* outbox.changed([id], now)
       return { outcome: 'canceled' }
     },

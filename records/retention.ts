@@ -15,6 +15,16 @@ export function makeRetention(dialect: Dialect, keyLifetimeMs: number) {
           exists(selectFrom('outbox').select('seq').whereRef('outbox.prediction_id', '=', 'predictions.id')),
         ),
       )
+      .where(({ not, exists, selectFrom }) =>
+        not(
+          exists(
+            selectFrom('jobs')
+              .select('jobs.id')
+              .whereRef('jobs.id', '=', 'predictions.id')
+              .where('cancel_due', '=', 1),
+          ),
+        ),
+      )
       .orderBy('ended_at')
       .limit(p.limit),
   )
@@ -28,6 +38,7 @@ export function makeRetention(dialect: Dialect, keyLifetimeMs: number) {
     dialect.prepare((db, p: { ids: string }) =>
       db.deleteFrom('idempotency_keys').where(dialect.among('prediction_id', p.ids)),
     ),
+    dialect.prepare((db, p: { ids: string }) => db.deleteFrom('jobs').where(dialect.among('id', p.ids))),
     dialect.prepare((db, p: { ids: string }) =>
       db.deleteFrom('predictions').where(dialect.among('id', p.ids)),
     ),

@@ -111,6 +111,8 @@ export interface TransitionFields {
   runningTime?: string
   /** Measured time of the platform call, for the size of later flights. */
   runMs?: number
+  /** The prediction is over and its job at the provider may not be: a cancel is due. */
+  cancelJob?: boolean
 }
 
 export interface TransitionResult {
@@ -160,6 +162,22 @@ export interface ListFilter {
 export interface Page {
   items: StoredPrediction[]
   nextCursor?: string
+}
+
+/** A job at a provider, from before its creation was sent. */
+export interface StoredJob {
+  /** Creations begun and not refused: while there is no handle, this many may have made a job. */
+  creates: number
+  /** What finds it again; null while no answer to a creation has been stored. */
+  handle: JsonText | null
+}
+
+/** A provider has still to hear that a prediction is over. */
+export interface CancelDue {
+  id: string
+  modelName: string
+  /** Null: the creation had begun, and whether a job exists is not known (yet). */
+  handle: JsonText | null
 }
 
 export interface QueueCounts {
@@ -235,6 +253,17 @@ export interface Store {
   /** Ends the sync records of a `dead` process as `failed` with `errorInfo`; the flights that may lack a start. */
   settle(processId: string, errorInfo: string): Promise<{ interrupted: number; flights: UnstartedFlight[] }>
   markStarted(prefixes: readonly string[]): Promise<void>
+
+  /** A creation at the provider is about to be sent. False if the token is not the current one. */
+  beginJob(id: string, token: number): Promise<boolean>
+  /** The provider certainly made no job: the creation was not sent or was refused. */
+  jobRefused(id: string): Promise<void>
+  /** The creation was answered; stored before anything else is done with it. */
+  jobCreated(id: string, handle: JsonText): Promise<void>
+  jobOf(id: string): Promise<StoredJob | undefined>
+  /** Those of `ids` whose cancel the provider has still to hear. */
+  cancelsDue(ids: readonly string[]): Promise<CancelDue[]>
+  cancelHeard(id: string): Promise<void>
 
   /** Oldest unsent row of each of these predictions. */
   outboxNext(predictionIds: readonly string[]): Promise<OutboxRow[]>

@@ -12,6 +12,7 @@ export interface Tables {
   idempotency_keys: { key: string; fingerprint: string; prediction_id: string; created_at: number }
   queues: { name: string; paused: number }
   processes: { id: string; role: ProcessRole; state: KnownState; beat: number; created_at: number }
+  jobs: { id: string; creates: number; handle: string | null; cancel_due: number }
   outbox: { seq: Generated<number>; prediction_id: string; kind: string; body: string; created_at: number }
 }
 

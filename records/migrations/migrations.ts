@@ -1,5 +1,6 @@
 /** All schema changes in order; the schema's version is their count. Files are only ever added. */
 import { predictions } from './0001-predictions.ts'
+import { jobs } from './0002-jobs.ts'
 
 /** Where the dialects differ. */
 export interface SchemaWords {
@@ -9,7 +10,7 @@ export interface SchemaWords {
 
 export type Migration = (words: SchemaWords) => string[]
 
-export const migrations: readonly Migration[] = [predictions]
+export const migrations: readonly Migration[] = [predictions, jobs]
 
 /** Throws if the database was written by a newer version; else the statements that bring it up to date. */
 export function pendingStatements(version: number, words: SchemaWords): string[] {

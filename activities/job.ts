@@ -1,0 +1,97 @@
+/** Lane `job`: one job at a provider, created once, found again after a crash, polled to its end. Ends no record. */
+import { setTimeout as delay } from 'node:timers/promises'
+import { ServiceError } from '../contracts/errors.ts'
+import { createDelayMs, isAmbiguousCreate, isFinalPoll, pollPauseMs } from '../contracts/jobs.ts'
+import type { CallRequest, JobHandle, JobPlatform, JobState } from '../platforms/platform.ts'
+import { type Store, untilStored } from '../records/store.ts'
+import type { Outcome } from './outcome.ts'
+
+export interface JobRun {
+  store: Store
+  platform: JobPlatform
+  request: CallRequest
+  /** Names the current call in the store. */
+  token: number
+  /** Earlier transient failures of this prediction. */
+  failures: number
+}
+
+/** A crash between a creation and its answer is followed by one more creation, not by two. */
+const mostUnknownCreations = 2
+
+/** Creates the job or finds the stored one, and follows it. Throws only what `request.signal` or the store throws. */
+export async function runJob(run: JobRun): Promise<Outcome> {
+  const deadlineMs = performance.now() + run.request.remainingMs
+  const stored = await untilStored(() => run.store.jobOf(run.request.id))
+  if (stored?.handle) return follow(run, JSON.parse(stored.handle) as JobHandle, deadlineMs)
+  const unknown = stored?.creates ?? 0
+  if (unknown >= mostUnknownCreations) {
+    const error = new ServiceError('platform_connection_lost', 'the answer to the creation was lost twice', {
+      legacyCode: 20003,
+    })
+    return { kind: 'failed', error, cancelJob: false }
+  }
+  return create(run, unknown, deadlineMs)
+}
+
+async function create(run: JobRun, unknown: number, deadlineMs: number): Promise<Outcome> {
+  const { store, platform, request } = run
+  // Noted first: from here on nobody may take it for granted that no job exists.
+  if (!(await untilStored(() => store.beginJob(request.id, run.token)))) {
+    return { kind: 'retry', error: new ServiceError('internal', 'another call has taken over'), waitMs: 0 }
+  }
+  try {
+    const { jobId, hints, state } = await platform.createJob(request)
+    const handle: JobHandle = { jobId, hints }
+    await untilStored(() => store.jobCreated(request.id, JSON.stringify(handle)))
+    return ended(state) ?? (await follow(run, handle, deadlineMs))
+  } catch (error) {
+    // An aborted request may have reached the provider: whether a job exists stays unknown.
+    if (request.signal.aborted) throw error
+    const ambiguous = isAmbiguousCreate(error)
+    if (!ambiguous) await untilStored(() => store.jobRefused(request.id))
+    const waitMs = createDelayMs(error, run.failures + 1, ambiguous ? unknown + 1 : 0, Math.random())
+    return waitMs !== undefined && performance.now() + waitMs < deadlineMs
+      ? { kind: 'retry', error, waitMs }
+      : { kind: 'failed', error, cancelJob: false }
+  }
+}
+
+async function follow(run: JobRun, job: JobHandle, deadlineMs: number): Promise<Outcome> {
+  const { platform, request } = run
+  const { target, signal } = request
+  for (let polls = 1; ; polls++) {
+    let retryAfterMs = 0
+    const remainingMs = deadlineMs - performance.now()
+    if (remainingMs <= 0) return timedOut()
+    try {
+      const outcome = ended(await platform.pollJob(job, { target, signal, remainingMs }))
+      if (outcome !== undefined) return outcome
+    } catch (error) {
+      if (signal.aborted) throw error
+      // A bad moment of a job that runs on and bills: it is polled again.
+      if (isFinalPoll(error)) return { kind: 'failed', error, cancelJob: true }
+      if (error instanceof ServiceError) retryAfterMs = error.retryAfterMs ?? 0
+    }
+    const pauseMs = pollPauseMs(polls, Math.random(), retryAfterMs)
+    await delay(Math.min(pauseMs, Math.max(0, deadlineMs - performance.now())), undefined, { signal })
+  }
+}
+
+function ended(state: JobState): Outcome | undefined {
+  switch (state.status) {
+    case 'succeeded':
+      return { kind: 'succeeded', outputs: state.outputs, runningTime: state.runningTime }
+    case 'failed':
+      return { kind: 'failed', error: state.error, cancelJob: false }
+    case 'canceled':
+      return { kind: 'canceled' }
+    default:
+      return undefined
+  }
+}
+
+function timedOut(): Outcome {
+  const error = new ServiceError('prediction_timeout', 'predict timeout', { legacyCode: 20000 })
+  return { kind: 'failed', error, cancelJob: true }
+}
