@@ -1,5 +1,6 @@
 /** Which operation of a model a request asks for, and its answer before rendering (3.5). Resolves no routes. */
 
+import { parseJson } from '../contracts/json.ts'
 import { place } from './body-path.ts'
 import { isPlainObject, type ModelEvent } from './event.ts'
 import { faultStatus, IllegalOperation, MethodNotAllowed, ModelNotReady } from './faults.ts'
@@ -102,6 +103,6 @@ function metadata(host: ModelHost): object {
 function placed(host: ModelHost, original: unknown, result: unknown): unknown {
   if (host.resultPath === undefined || original === undefined) return result
   const value: unknown =
-    result instanceof Reply && typeof result.body === 'string' ? JSON.parse(result.body) : result
+    result instanceof Reply && typeof result.body === 'string' ? parseJson(result.body) : result
   return place(original, host.resultPath, value)
 }

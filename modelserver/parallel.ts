@@ -25,9 +25,9 @@ export class ParallelRun extends ModelRouter {
 
   /** Later routes win. Lists, strings and numbers stand under their route's key. May be overridden. */
   merger(body: Record<string, unknown>, results: readonly ChildResult[]): Record<string, unknown> {
-    const merged = { ...body }
+    let merged = { ...body }
     for (const { key, value } of results) {
-      if (isPlainObject(value)) Object.assign(merged, value)
+      if (isPlainObject(value)) merged = { ...merged, ...value }
       else if (value !== undefined && !(value instanceof Reply) && !(value instanceof Response))
         merged[key] = value
     }

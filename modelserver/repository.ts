@@ -83,9 +83,9 @@ export class Repository {
       await fresh.load()
     } catch (error) {
       await fresh.close()
-      if (old === undefined) throw error
-      old.watch()
-      if (old.state === 'UNAVAILABLE') old.failure = fresh.failure
+      if (old === undefined) fresh.metrics.remove()
+      else old.watch()
+      if (old?.state === 'UNAVAILABLE') old.failure = fresh.failure
       throw error
     }
     route.host = fresh

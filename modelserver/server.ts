@@ -127,9 +127,25 @@ export class ModelServer {
     }
     this.#state = 'started'
     if (this.options.loadMode === 'async') this.#loadInBackground(services)
-    else for (const { host } of this.routes.all()) await host?.load()
+    else await this.#loadInOrder()
     await this.router?.started()
     return this
+  }
+
+  async #loadInOrder(): Promise<void> {
+    const hosts = this.#hosts()
+    try {
+      for (const host of hosts) await host.load()
+    } catch (error) {
+      // What loaded before may hold threads or sockets; nobody can stop a server that never started.
+      this.#state = 'stopped'
+      await Promise.all(hosts.map((host) => host.close()))
+      throw error
+    }
+  }
+
+  #hosts(): ModelHost[] {
+    return this.routes.all().flatMap(({ host }) => host ?? [])
   }
 
   #loadInBackground({ context }: ServerServices): void {
@@ -156,7 +172,7 @@ export class ModelServer {
     if (this.#state !== 'started') return
     this.#state = 'draining'
     const { services } = this.#started()
-    const hosts = this.routes.all().flatMap(({ host }) => host ?? [])
+    const hosts = this.#hosts()
     for (const host of hosts) host.queue.close('draining')
     const drained = Promise.all([this.#quiet(), ...hosts.map((host) => host.queue.idle())])
     await within(drained, gracePeriodMs)
