@@ -24,8 +24,16 @@ export function makeProcessRows(dialect: Dialect) {
   const die = dialect.prepare((db, p: { id: string }) =>
     db.updateTable('processes').set({ state: 'dead' }).where('id', '=', p.id).where('state', '!=', 'dead'),
   )
+  const dieAt = dialect.prepare((db, p: { id: string; beat: number }) =>
+    db
+      .updateTable('processes')
+      .set({ state: 'dead' })
+      .where('id', '=', p.id)
+      .where('beat', '=', p.beat)
+      .where('state', '!=', 'dead'),
+  )
   const find = dialect.prepare((db, p: { id: string }) =>
-    db.selectFrom('processes').select('state').where('id', '=', p.id),
+    db.selectFrom('processes').select(['state', 'beat']).where('id', '=', p.id),
   )
 
   function* state(id: string): Operation<ProcessState> {
@@ -33,7 +41,9 @@ export function makeProcessRows(dialect: Dialect) {
   }
 
   return {
-    state,
+    *look(id: string): Operation<{ state: ProcessState; beat: number } | undefined> {
+      return (yield* find({ id }))[0]
+    },
 
     /** An id is used once: a row that is there already may only be this very registration, repeated. */
     *register(id: string, role: ProcessRole, now: number): Operation<void> {
@@ -52,8 +62,11 @@ export function makeProcessRows(dialect: Dialect) {
       yield* close({ id })
     },
 
-    *die(id: string): Operation<void> {
-      yield* die({ id })
+    /** With `beat` only if nothing has changed since that look. Answers the state after it. */
+    *die(id: string, beat?: number): Operation<ProcessState> {
+      if (beat === undefined) yield* die({ id })
+      else yield* dieAt({ id, beat })
+      return yield* state(id)
     },
   }
 }

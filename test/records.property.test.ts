@@ -155,7 +155,7 @@ describeStores('any order of calls', (kind) => {
         for (const one of steps) await run.apply(one)
         await run.check()
       }),
-      { numRuns: 60 },
+      { numRuns: kind.name === 'SQLite' ? 60 : 12 },
     )
   })
 })

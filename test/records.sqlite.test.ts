@@ -8,6 +8,7 @@ import { oneByOne, type WriteKind } from '../records/group.ts'
 import { openSqliteStore } from '../records/sqlite.ts'
 import { makeSqliteEngine } from '../records/sqlite-engine.ts'
 import type { Statement } from '../records/statement.ts'
+import { openAt } from './support/store-places.ts'
 import {
   admitted,
   limits,
@@ -117,7 +118,7 @@ test('ten processes opening a new folder at once all get the same schema', async
 
 test('what was written is there after every store was closed', async () => {
   const place = await sqliteStores.place()
-  const first = await openSqliteStore({ dataDir: place.dataDir })
+  const first = await openAt(place)
   await first.registerProcess('api-1', 'api')
   await first.openProcess('api-1')
   const [id] = await admitted(first)

@@ -1,15 +1,18 @@
 /** Where records of a test lie and how they are opened; free of vitest, for child processes too. */
 import type { StoreOptions } from '../../records/composed-store.ts'
+import { openPostgresStore } from '../../records/postgres.ts'
 import { openSqliteStore } from '../../records/sqlite.ts'
 import type { Store } from '../../records/store.ts'
 
 export type OpenOptions = StoreOptions & { writeDeadlineMs?: number }
 
 /** As JSON, so that another process can open the same place. */
-export type Place = { kind: 'sqlite'; dataDir: string }
+export type Place = { kind: 'sqlite'; dataDir: string } | { kind: 'postgres'; connectionString: string }
 
 export type StoreCall = { [M in keyof Store]: [M, ...Parameters<Store[M]>] }[keyof Store]
 
 export function openAt(place: Place, options: OpenOptions = {}): Promise<Store> {
-  return openSqliteStore({ dataDir: place.dataDir, ...options })
+  return place.kind === 'sqlite'
+    ? openSqliteStore({ dataDir: place.dataDir, ...options })
+    : openPostgresStore({ connectionString: place.connectionString, poolSize: 4, ...options })
 }

@@ -7,9 +7,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { fileURLToPath } from 'node:url'
+import pg from 'pg'
 import { describe, onTestFinished } from 'vitest'
 import { prefixOf } from '../../contracts/names.ts'
 import type { Admission, NewPrediction, Store } from '../../records/store.ts'
+import { describeWithCluster, sharedCluster } from './postgres.ts'
 import { type OpenOptions, openAt, type Place, type StoreCall } from './store-places.ts'
 
 export interface StoreKind {
@@ -33,7 +35,9 @@ export const sqliteStores: StoreKind = {
     onTestFinished(() => rmSync(dataDir, { recursive: true, force: true }))
     return { kind: 'sqlite', dataDir }
   },
-  async block({ dataDir }) {
+  async block(place) {
+    if (place.kind !== 'sqlite') throw new Error('not a SQLite place')
+    const { dataDir } = place
     const other = new DatabaseSync(join(dataDir, 'records.db'), { timeout: 5_000 })
     other.exec('BEGIN IMMEDIATE')
     return async () => {
@@ -42,7 +46,24 @@ export const sqliteStores: StoreKind = {
   },
 }
 
-export const storeKinds: readonly StoreKind[] = [sqliteStores]
+export const postgresStores: StoreKind = {
+  name: 'PostgreSQL',
+  observeEveryMs: 500,
+  describe: describeWithCluster,
+  async place() {
+    return { kind: 'postgres', connectionString: await sharedCluster().newDatabase() }
+  },
+  async block(place) {
+    if (place.kind !== 'postgres') throw new Error('not a PostgreSQL place')
+    const other = new pg.Client({ connectionString: place.connectionString })
+    await other.connect()
+    await other.query('BEGIN; LOCK TABLE predictions, queues, processes, flights IN EXCLUSIVE MODE')
+    let ended: Promise<void> | undefined
+    return () => (ended ??= other.end())
+  },
+}
+
+export const storeKinds: readonly StoreKind[] = [sqliteStores, postgresStores]
 
 /** Runs the suite once per kind of store. */
 export function describeStores(name: string, define: (kind: StoreKind) => void): void {

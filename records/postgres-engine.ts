@@ -1,0 +1,101 @@
+/** Runs operations on a pool of PostgreSQL connections: grouped writes, pipelined statements, bounded in time. */
+import type { Pool, PoolClient, QueryResult } from 'pg'
+import type { Engine, Entry } from './group.ts'
+import { storeUnavailable } from './group.ts'
+import type { Ask, Operation } from './statement.ts'
+import { type Tell, type TransactionRules, transaction } from './transaction.ts'
+import { makeWriteQueue, retryRead } from './write-queue.ts'
+
+const transactionRules: TransactionRules = {
+  begin: { sql: 'BEGIN', name: 'begin' },
+  clock: { sql: 'select floor(extract(epoch from clock_timestamp()) * 1000)::bigint as now', name: 'clock' },
+  isPassing,
+}
+
+export function makePostgresEngine(pool: Pool, { deadlineMs }: { deadlineMs: number }): Engine {
+  let closed = false
+
+  /** Any failure gives the connection up: nothing of its transaction can remain, whatever state it is in. */
+  async function onConnection<Result>(operation: () => Operation<Result>, deadline: number): Promise<Result> {
+    const client = await pool.connect()
+    try {
+      const result = await drive(client, operation(), deadline)
+      client.release()
+      return result
+    } catch (error) {
+      client.release(true)
+      throw error
+    }
+  }
+
+  function commit(group: readonly Entry[]): Promise<Tell[]> {
+    const deadline = Math.min(...group.map((entry) => entry.deadline))
+    return onConnection(() => transaction(group, transactionRules), deadline)
+  }
+
+  const queue = makeWriteQueue({ deadlineMs, largestGroup: 500, parallel: 3, commit, isPassing })
+
+  return {
+    write: queue.write,
+    read: (operation) => {
+      const deadline = performance.now() + deadlineMs
+      return retryRead({ deadlineMs, isPassing }, () => {
+        if (closed) throw storeUnavailable()
+        return onConnection(operation, deadline)
+      })
+    },
+    async close() {
+      await queue.close()
+      if (closed) return
+      closed = true
+      await pool.end()
+    },
+  }
+}
+
+async function drive<Result>(
+  client: PoolClient,
+  operation: Operation<Result>,
+  deadline: number,
+): Promise<Result> {
+  let step = operation.next()
+  while (!step.done) {
+    // All go out at once (pipeline mode); the first failure makes the server refuse the rest.
+    const answers = await Promise.allSettled(step.value.map((ask) => query(client, ask, deadline)))
+    const failed = answers.find((answer) => answer.status === 'rejected')
+    step =
+      failed === undefined
+        ? operation.next(answers.map((answer) => (answer.status === 'fulfilled' ? answer.value.rows : [])))
+        : operation.throw(failed.reason)
+  }
+  return step.value
+}
+
+function query(client: PoolClient, { statement, values }: Ask, deadline: number): Promise<QueryResult> {
+  const config = {
+    name: statement.name,
+    text: statement.sql,
+    values,
+    query_timeout: Math.max(1, deadline - performance.now()),
+  }
+  return client.query(config)
+}
+
+/**
+ * SQLSTATE classes and codes that say nothing about the statement: 08 connection, 40 rollback (deadlock), 53 resources,
+ * 55P03 lock timeout, 57 operator intervention and timeouts, 25P02/25P03 a transaction that the server has given up,
+ * 25006 a server that is a standby now (postgresql.org/docs/current/errcodes-appendix.html).
+ */
+const passingStates = /^(08|40|53|57)|^(55P03|25P02|25P03|25006)$/
+
+/** A connection that broke has no SQLSTATE but a system error code, or only a message of the driver. */
+const brokenConnection =
+  /^(ECONN|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN|ENOENT$)|terminated|timeout|not queryable|connection error/
+
+export function isPassing(error: unknown): boolean {
+  if (!(error instanceof Error)) return false
+  if (error instanceof AggregateError && error.errors.length > 0) return error.errors.every(isPassing)
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
+  if (/^[0-9A-Z]{5}$/.test(code) && !code.startsWith('E')) return passingStates.test(code)
+  return brokenConnection.test(code === '' ? error.message : code)
+}
