@@ -61,17 +61,20 @@ export class RouteTable {
       )
     }
     this.#routes.set(route.key, route)
-    this.refresh()
+    this.#rank(route)
   }
 
   /** Call when a route was unloaded or came back. */
   refresh(): void {
     this.#highest.clear()
-    for (const route of this.listed()) {
-      if (route.protocol !== 'oip' || route.version === '') continue
-      const other = this.#highest.get(route.name)
-      if (other === undefined || order.compare(route.version, other.version) > 0)
-        this.#highest.set(route.name, route)
+    for (const route of this.listed()) this.#rank(route)
+  }
+
+  #rank(route: Route): void {
+    if (route.protocol !== 'oip' || route.version === '' || route.unloaded) return
+    const other = this.#highest.get(route.name)
+    if (other === undefined || order.compare(route.version, other.version) > 0) {
+      this.#highest.set(route.name, route)
     }
   }
 

@@ -1,6 +1,6 @@
 /** What the base class promises to its subclasses, how errors read, and reference defects that stay away (section 9). */
 
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
@@ -14,6 +14,7 @@ import {
   V2ModelServer,
   ValueError,
 } from '../modelserver/index.ts'
+import { serverFromModule } from '../modelserver/user-module.ts'
 import { Lists, modelOf, Times } from './support/sample-models.ts'
 
 const P = '/v2/models'
@@ -184,4 +185,16 @@ describe('defects of the reference stay away', () => {
     expect((await server.test(`${P}/m/infer`, { body: D, silent: true })).text).toBe('Error: not an error')
     expect((await server.test(`${P}/m/ready`)).status).toBe(200)
   })
+})
+
+test('the ten lines of docs/model-server.md are served as written', async () => {
+  const page = await readFile(new URL('../docs/model-server.md', import.meta.url), 'utf8')
+  const [, code = ''] = /```ts\n(\/\/ doubles\.ts\n[\s\S]*?)```/.exec(page) ?? []
+  const door = new URL('../modelserver/index.ts', import.meta.url).href
+  const path = await folder({ 'doubles.ts': code.replace('perdure/modelserver', door) })
+  const server = await serverFromModule(join(path, 'doubles.ts'))
+  onTestFinished(() => server.stop())
+  await server.start()
+  const { body } = await server.test(`${P}/doubles/infer`, { body: { inputs: [1, 2] } })
+  expect(body).toMatchObject({ model_name: 'doubles', outputs: [2, 4] })
 })
