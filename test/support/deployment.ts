@@ -45,6 +45,10 @@ export interface Deployment {
   temporalAddress(): string
   startApi(): Promise<Part>
   startWorker(): Promise<Part>
+  /** Some other program of the repository in the deployment's environment, arguments behind it. */
+  launch(program: string, ...args: string[]): Part
+  /** The API answers /ready with 200. */
+  ready(part?: Part): Promise<void>
   killTemporal(): Promise<void>
   restartTemporal(): Promise<void>
   /** POST /async/v1/predict; the id, or the status it was refused with. */
@@ -54,6 +58,9 @@ export interface Deployment {
   query<Row>(sql: string, ...params: (string | number)[]): Row[]
   /** From now on every change of a status is noted, so that `expectSettled` can count terminal writes. */
   noteStatuses(): void
+  /** Another writer holds the store's lock from now on: as good as a store that is away. Returns how to let go. */
+  takeStoreAway(): () => void
+  declareDead(processId: string): void
   /** Every one of these is terminal, was ended exactly once, and no workflow but live guards is open. */
   expectSettled(ids: readonly string[], within?: { timeout: number; interval: number }): Promise<void>
   client(): Promise<Client>
@@ -103,8 +110,8 @@ export async function makeDeployment(options: DeploymentOptions = {}): Promise<D
   }
   const baseUrl = `http://${env.HTTP_SERVER_ADDRESS}`
 
-  function launch(main: string): Part {
-    const child = spawn(process.execPath, [join(root, main)], {
+  function launch(main: string, ...args: string[]): Part {
+    const child = spawn(process.execPath, [join(root, main), ...args], {
       cwd: dataDir,
       env: { ...process.env, ...env, TEMPORAL_ADDRESS: temporalAddress() },
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -117,6 +124,13 @@ export async function makeDeployment(options: DeploymentOptions = {}): Promise<D
     return part
   }
 
+  async function ready(part?: Part): Promise<void> {
+    await vi.waitFor(async () => {
+      const answer = await get('/ready').catch((error) => new Response(String(error), { status: 599 }))
+      expect(answer.status, `${await answer.text()}\n${part?.output()}`).toBe(200)
+    }, startWithin)
+  }
+
   async function get(path: string): Promise<Response> {
     return fetch(`${baseUrl}${path}`, { signal: AbortSignal.timeout(10_000) })
   }
@@ -126,12 +140,11 @@ export async function makeDeployment(options: DeploymentOptions = {}): Promise<D
     dataDir,
     platform,
     temporalAddress,
+    launch,
+    ready,
     async startApi() {
       const part = launch('api/main.ts')
-      await vi.waitFor(async () => {
-        const answer = await get('/ready').catch((error) => new Response(String(error), { status: 599 }))
-        expect(answer.status, `${await answer.text()}\n${part.output()}`).toBe(200)
-      }, startWithin)
+      await ready(part)
       return part
     },
     async startWorker() {
@@ -173,6 +186,17 @@ export async function makeDeployment(options: DeploymentOptions = {}): Promise<D
       write(`create table if not exists status_log (id text, was text, became text);
         create trigger if not exists note_status after update of status on predictions when old.status <> new.status
         begin insert into status_log values (new.id, old.status, new.status); end`)
+    },
+    declareDead(processId) {
+      write(`update processes set state = 'dead' where id = '${processId}'`)
+    },
+    takeStoreAway() {
+      const database = new DatabaseSync(join(env.PERDURE_DATA_DIR, 'records.db'), { timeout: 10_000 })
+      database.exec('begin exclusive')
+      return () => {
+        database.exec('rollback')
+        database.close()
+      }
     },
     async expectSettled(ids, within = { timeout: 60_000, interval: 100 }) {
       const terminal = `status in ('succeeded', 'failed', 'canceled')`
