@@ -3,8 +3,8 @@
  * Owns the order and the version; starts no server.
  */
 import { execFile } from 'node:child_process'
-import { accessSync, constants, statSync } from 'node:fs'
-import { delimiter, join, resolve } from 'node:path'
+import { accessSync, constants, readdirSync, rmSync, statSync } from 'node:fs'
+import { delimiter, dirname, join, resolve } from 'node:path'
 import { cacheFolder, type Environment, withLock } from './cache.ts'
 import { StartError } from './start-error.ts'
 import { buildTemporal } from './temporal-build.ts'
@@ -77,6 +77,7 @@ async function provide(target: string, options: FindOptions, refused: string[]):
   const { env, say, download = downloadTemporal, build = buildTemporal } = options
   const cached = await inCache(target)
   if (cached) return cached
+  removeUnfinished(dirname(target))
   for (const [source, get] of [['download', download] as const, ['build', build] as const]) {
     try {
       await get(target, env, say)
@@ -100,6 +101,12 @@ async function provide(target: string, options: FindOptions, refused: string[]):
       ...refused.map((line) => `  ${line}`),
     ].join('\n'),
   )
+}
+
+/** What a download or build left that was killed; under the lock nobody else is at work here. */
+function removeUnfinished(folder: string): void {
+  const names = readdirSync(folder).filter((name) => /^\.(build|download)-\d+$/.test(name))
+  for (const name of names) rmSync(join(folder, name), { recursive: true, force: true })
 }
 
 function onPath(env: Environment): string[] {

@@ -2,7 +2,7 @@
  * Downloads the Temporal executable through the Temporal SDK into the cache. The SDK offers the download only as part
  * of starting a server, without a time limit: so it runs in a process of its own, which can be ended.
  */
-import { execFile } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { quoted } from './start-error.ts'
@@ -34,16 +34,27 @@ export const downloadTemporal: Provide = async (target, env, say) => {
   }
 }
 
-function runDownload(folder: string, env: NodeJS.ProcessEnv): Promise<void> {
-  return new Promise((done, failed) => {
-    const args = ['-e', program, temporalVersion, folder]
-    const options = { cwd: import.meta.dirname, env, timeout: timeLimitMs, killSignal: 'SIGKILL' } as const
-    execFile(process.execPath, args, options, (error, stdout) => {
-      if (!error || someFile(folder)) done()
-      else if (error.killed) failed(new Error(`not finished within ${timeLimitMs / 1_000} s`))
-      else failed(new Error(shortened(stdout)))
-    })
+/** In a process group of its own, so that a server which it started goes with it. */
+async function runDownload(folder: string, env: NodeJS.ProcessEnv): Promise<void> {
+  const args = ['-e', program, temporalVersion, folder]
+  const options = { cwd: import.meta.dirname, detached: true, env } as const
+  const child = spawn(process.execPath, args, { ...options, stdio: ['ignore', 'pipe', 'ignore'] })
+  let words = ''
+  child.stdout.on('data', (chunk) => {
+    words += chunk
   })
+  let late = false
+  const timer = setTimeout(() => {
+    late = true
+    if (child.pid) process.kill(-child.pid, 'SIGKILL')
+  }, timeLimitMs)
+  const code = await new Promise<number | null>((done) => {
+    child.on('error', () => done(null))
+    child.on('close', done)
+  })
+  clearTimeout(timer)
+  if (code === 0 || someFile(folder)) return
+  throw new Error(late ? `not finished within ${timeLimitMs / 1_000} s` : shortened(words))
 }
 
 /** A finished download counts even if the server in it would not start in time. */

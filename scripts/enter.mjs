@@ -32,7 +32,9 @@ if (!existsSync(node)) {
 }
 const env = withProjectBinaries(process.env)
 if (mode === 'test') {
-  const code = await run(node, ['scripts/temporal.ts'], 'ignore')
+  const code = await run(node, ['scripts/temporal.ts'], 'ignore', (child, signal) =>
+    process.kill(-child.pid, signal),
+  )
   if (code !== 0) process.exit(code)
 }
 await become(node, [join(projectRoot, program[0]), ...program.slice(1), ...args])
@@ -52,9 +54,9 @@ async function become(file, argv) {
 
 /**
  * Runs a child in a process group of its own. A Ctrl-C in a terminal goes to a whole group and npm forwards it as well:
- * so the child hears of it once, from here.
+ * so the child hears of it once, from here. `tell` says whether its own children do, too: those of a build must.
  */
-function run(file, argv, stdout) {
+function run(file, argv, stdout, tell = (child, signal) => child.kill(signal)) {
   return new Promise((resolve) => {
     const options = { cwd: mode === 'test' ? projectRoot : process.cwd(), detached: true, env }
     const child = spawn(file, argv, { ...options, stdio: ['inherit', stdout, 'inherit'] })
@@ -63,7 +65,7 @@ function run(file, argv, stdout) {
       const now = performance.now()
       if (now - (passedOn.get(signal) ?? Number.NEGATIVE_INFINITY) < 1_000) return
       passedOn.set(signal, now)
-      child.kill(signal)
+      tell(child, signal)
     }
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT']) process.on(signal, forward)
     child.on('error', (error) => fail(`${file} does not start: ${error.message}`))

@@ -16,7 +16,7 @@ import { pathToFileURL } from 'node:url'
 
 export const requirements = {
   cog: ['cog==0.23.1', 'coglet==0.23.1'],
-  mlserver: ['mlserver==1.7.1', 'mlserver-sklearn==1.7.1', 'scikit-learn==1.9.1'],
+  mlserver: ['mlserver==1.7.1', 'mlserver-sklearn==1.7.1', 'scikit-learn==1.9.1', 'uvloop==0.21.0'],
   kserve: ['kserve==0.21.0', 'scikit-learn==1.9.1', 'joblib==1.6.0'],
   clients: ['tritonclient[http]==2.73.0'],
 }

@@ -5,8 +5,8 @@
  *   node scripts/tools.mjs               what some test asks for
  *   node scripts/tools.mjs docker java   these
  */
-import { readdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { provide as chromium } from './chromium.mjs'
 import { startEngine } from './docker-engine.mjs'
 import { ensureBaseImage } from './docker-image.mjs'
@@ -37,13 +37,20 @@ const tools = {
   },
 }
 
-/** Names of the tools that a test file asks for, by itself or through the support file of that name. */
+/** Names of the tools that some test asks for, by itself or through the support files it imports. */
 export function neededByTests(folder = join(root, 'test')) {
   const files = readdirSync(folder, { recursive: true }).filter((name) => name.endsWith('.test.ts'))
-  const text = files.map((name) => readFileSync(join(folder, name), 'utf8')).join('\n')
-  return Object.keys(tools).filter((name) =>
-    new RegExp(`requirement\\(\\s*'${name}'|support/${name}\\.ts'`).test(text),
-  )
+  const queue = files.map((name) => join(folder, name))
+  const texts = new Map()
+  for (let file = queue.pop(); file !== undefined; file = queue.pop()) {
+    if (texts.has(file) || !existsSync(file)) continue
+    const text = readFileSync(file, 'utf8')
+    texts.set(file, text)
+    const imports = [...text.matchAll(/from '(\.[^']*\.ts)'/g)].map((match) => join(dirname(file), match[1]))
+    queue.push(...imports.filter((path) => path.startsWith(folder)))
+  }
+  const all = [...texts.values()].join('\n')
+  return Object.keys(tools).filter((name) => new RegExp(`requirement\\(\\s*'${name}'`).test(all))
 }
 
 async function provide(name) {

@@ -39,5 +39,12 @@ function reason(test: TestCase): string {
   const result = test.result()
   const note = result.state === 'skipped' ? result.note : undefined
   if (note) return ` [${note}]`
+  if (brokenSuite(test)) return ' [a hook of its suite failed]'
   return test.fullName.includes('[') ? '' : ' [no reason given]'
+}
+
+function brokenSuite({ parent }: TestCase): boolean {
+  for (let suite = parent; suite.type === 'suite'; suite = suite.parent)
+    if (suite.errors().length > 0) return true
+  return false
 }
