@@ -83,6 +83,10 @@ function* servingFaults({ model, servingSpec, limits }: Fields): Iterable<Fault>
       yield { field: ['limits'], message: 'contradicts servingSpec.platform.resources: give one of them' }
     }
     if (limits.pids !== undefined) yield { field: ['limits', 'pids'], message: 'means nothing on Kubernetes' }
+    if (model.path !== undefined && !platform.modelClaim && !platform.modelVolume) {
+      const field = ['servingSpec', 'platform', 'modelClaim']
+      yield { field, message: 'is missing: a Pod cannot see model.path' }
+    }
     if (platform.modelClaim !== undefined && platform.modelVolume !== undefined) {
       yield { field: ['servingSpec', 'platform', 'modelVolume'], message: 'contradicts modelClaim' }
     }

@@ -40,6 +40,8 @@ export interface Observation {
   message?: string
   /** `null`: this platform cannot tell. */
   peakMemoryBytes?: number | null
+  /** `sha256:…` of the image that really runs, where the platform tells it only then. */
+  imageDigest?: string
 }
 
 export interface Started {

@@ -187,7 +187,9 @@ export async function sweepDocker(settings: DockerSettings, now: Date): Promise<
   })
   for (const { Labels: labels } of listed) {
     const key = labels['infra-validation/job'] ?? ''
-    if (new Date(labels['infra-validation/expires-at'] ?? '') > now) continue
+    const expires = new Date(labels['infra-validation/expires-at'] ?? '')
+    // A date that cannot be read is no reason to delete.
+    if (Number.isNaN(expires.getTime()) || expires > now) continue
     const job = jobNameOf(key)
     try {
       const removal = await removeContainer(engine.getContainer(job), key, 10, deadlineIn(30_000))

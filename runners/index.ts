@@ -3,9 +3,10 @@ import { ServiceError } from '../contracts/errors.ts'
 import type { PlatformKind } from '../contracts/validation-serving.ts'
 import { makeDockerRunner, sweepDocker } from './docker.ts'
 import type { DockerSettings } from './docker-engine.ts'
-import { type ResolvedImage, resolveDockerImage } from './docker-image.ts'
 import { makeEndpointRunner } from './endpoint.ts'
 import type { Job } from './job.ts'
+import { makeKubernetesRunner, sweepKubernetes } from './kubernetes.ts'
+import type { KubernetesSettings } from './kubernetes-client.ts'
 import type { RunnerOptions } from './lifecycle.ts'
 import { makeProcessRunner, type ProcessSettings, sweepProcesses } from './process.ts'
 import type { Runner, Sweep } from './runner.ts'
@@ -14,6 +15,7 @@ import type { Runner, Sweep } from './runner.ts'
 export interface RunnerSettings {
   process?: ProcessSettings
   docker?: DockerSettings
+  kubernetes?: KubernetesSettings
   endpoint?: boolean
 }
 
@@ -38,6 +40,9 @@ export function makeRunners(settings: RunnerSettings): Runners {
       const { kind } = job.platform
       if (kind === 'process' && settings.process) return makeProcessRunner(settings.process, job, options)
       if (kind === 'docker' && settings.docker) return makeDockerRunner(settings.docker, job, options)
+      if (kind === 'kubernetes' && settings.kubernetes) {
+        return makeKubernetesRunner(settings.kubernetes, job, options)
+      }
       if (kind === 'endpoint' && settings.endpoint !== false) return makeEndpointRunner(job, options)
       throw new ServiceError('CONFIG_INVALID', `servingSpec.platform.kind: ${kind} is not offered here`)
     },
@@ -45,6 +50,7 @@ export function makeRunners(settings: RunnerSettings): Runners {
       return {
         ...(settings.process && { process: await sweepProcesses(settings.process, now) }),
         ...(settings.docker && { docker: await sweepDocker(settings.docker, now) }),
+        ...(settings.kubernetes && { kubernetes: await sweepKubernetes(settings.kubernetes, now) }),
       }
     },
   }

@@ -152,17 +152,19 @@ async function removeStubbornly(
   const report: StopReport = { gone: false, attempts: 0, killed: false, leftovers: [] }
   for (let round = 1; ; round++) {
     report.attempts = round
+    let final = false
     try {
       const removal = await platform.remove(graceSeconds, deadline)
       report.gone = removal.gone
       report.killed ||= removal.killed
       report.leftovers = removal.leftovers
+      final = removal.final ?? false
       if (removal.gone) delete report.lastError
       else report.lastError = `still there: ${removal.leftovers.join(', ')}`
     } catch (error) {
       report.lastError = textOf(error)
     }
-    if (report.gone || deadline.passed) return report
+    if (report.gone || final || deadline.passed) return report
     await sleepWithin(platform.removeAgainMs(round), deadline)
   }
 }

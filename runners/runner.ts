@@ -82,6 +82,8 @@ export interface Removal {
   gone: boolean
   killed: boolean
   leftovers: string[]
+  /** Trying again would change nothing: we are not allowed to. */
+  final?: boolean
 }
 
 /** A call that the state machine forbids: a second start, an endpoint before Running. */

@@ -5,22 +5,29 @@ import type { Job } from '../runners/job.ts'
 import type { Runner } from '../runners/runner.ts'
 import { docker } from './support/docker.ts'
 import { dockerTarget } from './support/docker-jobs.ts'
+import { kubernetes } from './support/kubernetes.ts'
+import { kubernetesTarget } from './support/kubernetes-jobs.ts'
 import { endpointTarget, processTarget, type RunnerTarget, soon } from './support/runner-jobs.ts'
 
 type Define = (title: string, define: () => void) => void
-/** `owns`: the runner launches the job itself, so it can crash, be adopted and be reaped. */
+/**
+ * `owns`: the runner launches the job itself, so it can be adopted, lost and reaped. `runs`: a process of ours is
+ * inside, so it can answer, crash and write logs; kwok's Pods have none.
+ */
 const targets: {
   name: string
   owns: boolean
+  runs: boolean
   describe: Define
   open: () => Promise<RunnerTarget> | RunnerTarget
 }[] = [
-  { name: 'process', owns: true, describe, open: processTarget },
-  { name: 'docker', owns: true, describe: docker.describe, open: dockerTarget },
-  { name: 'endpoint', owns: false, describe, open: endpointTarget },
+  { name: 'process', owns: true, runs: true, describe, open: processTarget },
+  { name: 'docker', owns: true, runs: true, describe: docker.describe, open: dockerTarget },
+  { name: 'kubernetes', owns: true, runs: false, describe: kubernetes.describe, open: kubernetesTarget },
+  { name: 'endpoint', owns: false, runs: false, describe, open: endpointTarget },
 ]
 
-for (const { name, owns, describe: suite, open } of targets) {
+for (const { name, owns, runs, describe: suite, open } of targets) {
   suite(`the ${name} runner`, () => {
     let target: RunnerTarget
     beforeAll(async () => {
@@ -37,6 +44,7 @@ for (const { name, owns, describe: suite, open } of targets) {
     }
 
     const owned = (title: string, run: () => Promise<void>) => owns && test(title, run)
+    const real = (title: string, run: () => Promise<void>) => runs && test(title, run)
 
     test('start returns before the job runs, and the wait brings it to Running with an endpoint', async () => {
       const runner = runnerOf(target.job())
@@ -161,7 +169,7 @@ for (const { name, owns, describe: suite, open } of targets) {
       await expect(target.runner(other).start()).rejects.toMatchObject({ code: 'CONFIG_INVALID' })
     })
 
-    owned('a runner in another process finds the job by its key alone', async () => {
+    real('a runner in another process finds the job by its key alone', async () => {
       const job = target.job()
       await runnerOf(job).start()
       const elsewhere = target.runner(job)
@@ -172,7 +180,7 @@ for (const { name, owns, describe: suite, open } of targets) {
       expect((await elsewhere.getLogs(1024)).text).toContain('tiny-model-server: good')
     })
 
-    owned('the server gets its port, the model name and the binary’s own variables', async () => {
+    real('the server gets its port, the model name and the binary’s own variables', async () => {
       const job = target.job('good', {
         binary: { env: [{ name: 'GREETING', value: 'model $(MODEL_NAME)' }] },
       })
@@ -184,7 +192,7 @@ for (const { name, owns, describe: suite, open } of targets) {
       expect(Number((env as { PORT: string }).PORT)).toBeGreaterThan(0)
     })
 
-    owned('BY-02 BUG-08: a crash after Running is seen at the next look, with the exit code', async () => {
+    real('BY-02 BUG-08: a crash after Running is seen at the next look, with the exit code', async () => {
       const runner = runnerOf(target.job())
       await runner.start()
       const { endpoint } = await runner.waitUntilRunning(soon())
@@ -203,7 +211,7 @@ for (const { name, owns, describe: suite, open } of targets) {
       expect(() => runner.getEndpoint()).toThrow()
     })
 
-    owned(
+    real(
       'BUG-03: a job that crashed keeps its cause and its logs until stop, and stop succeeds',
       async () => {
         const runner = runnerOf(target.job('crash'))
@@ -215,7 +223,7 @@ for (const { name, owns, describe: suite, open } of targets) {
       },
     )
 
-    owned('a job that ends by itself with code 0 is aborted all the same', async () => {
+    real('a job that ends by itself with code 0 is aborted all the same', async () => {
       const runner = runnerOf(target.job('exits-0'))
       await runner.start()
       await vi.waitFor(async () => expect((await runner.observe()).state).toBe('Aborted'), 30_000)
@@ -234,7 +242,7 @@ for (const { name, owns, describe: suite, open } of targets) {
       expect(await runner.observe()).toMatchObject({ state: 'Aborted', failure: 'JOB_ABORTED' })
     })
 
-    owned('a server that ignores SIGTERM is killed when its grace is over', async () => {
+    real('a server that ignores SIGTERM is killed when its grace is over', async () => {
       const runner = runnerOf(target.job('stubborn'))
       await runner.start()
       const { endpoint } = await runner.waitUntilRunning(soon())
@@ -242,14 +250,14 @@ for (const { name, owns, describe: suite, open } of targets) {
       expect(await runner.stop(0.5, soon())).toMatchObject({ gone: true, killed: true })
     })
 
-    owned('a server that passes its memory limit is OOM_KILLED', async () => {
+    real('a server that passes its memory limit is OOM_KILLED', async () => {
       const runner = runnerOf(target.job('hog', { limits: { memoryBytes: 256 * 1024 * 1024 } }))
       await runner.start()
       await vi.waitFor(async () => expect((await runner.observe()).state).toBe('Aborted'), 30_000)
       expect(await runner.observe()).toMatchObject({ failure: 'OOM_KILLED', oomKilled: true })
     })
 
-    owned('secrets are masked in logs', async () => {
+    real('secrets are masked in logs', async () => {
       const job = target.job('good', {
         secrets: { TOKEN: 'hunter2-hunter2' },
         binary: { env: [{ name: 'TOKEN', valueFrom: { secret: 'TOKEN' } }] },

@@ -1,0 +1,209 @@
+/** Runs a model server as a bare Pod. Owns the Pod `iv-<jobKey>`; touches no other, restarts nothing. */
+import type { V1Pod } from '@kubernetes/client-node'
+import { ServiceError } from '../contracts/errors.ts'
+import type { PlatformOf } from '../contracts/validation-serving.ts'
+import { type Deadline, deadlineIn, sleepWithin } from '../protocols/deadline.ts'
+import { type Job, jobNameOf, jobSpecDigest } from './job.ts'
+import {
+  apiStatusOf,
+  apiText,
+  apiUnavailable,
+  type Cluster,
+  clusterOf,
+  type KubernetesSettings,
+  limited,
+} from './kubernetes-client.ts'
+import { appLabel, containerName, podOf } from './kubernetes-manifest.ts'
+import { type PodMemory, podObservation } from './kubernetes-pod.ts'
+import { makeRunner, type RunnerOptions, textOf } from './lifecycle.ts'
+import { tailOf } from './output.ts'
+import type { JobPlatform, Removal, Runner, Sweep } from './runner.ts'
+
+const goneAfterGraceMs = 10_000
+const logLines = 20_000
+const sharedModes = ['ReadWriteMany', 'ReadOnlyMany']
+
+/** Throws `CONFIG_INVALID` at once when there is no configuration of any cluster. */
+export function makeKubernetesRunner(
+  settings: KubernetesSettings,
+  job: Job,
+  options?: RunnerOptions,
+): Runner {
+  return makeRunner(job, makeKubernetesPlatform(settings, job), options)
+}
+
+function makeKubernetesPlatform(settings: KubernetesSettings, job: Job): JobPlatform {
+  const platform = kubernetesOf(job)
+  const cluster = clusterOf(settings, platform)
+  const { api, namespace } = cluster
+  const name = jobNameOf(job.key)
+  const rules = { ports: job.binary.ports, unschedulableGraceMs: platform.unschedulableGraceSeconds * 1000 }
+  let memory: PodMemory = { pullErrors: 0 }
+
+  return {
+    async create() {
+      await requireSharedClaim(cluster, platform)
+      let adopted = false
+      let pod: V1Pod | undefined
+      try {
+        pod = await api.createNamespacedPod(
+          { namespace, body: podOf(job, platform, namespace, settings) },
+          limited(),
+        )
+      } catch (error) {
+        if (apiStatusOf(error) !== 409) throw creationError(error)
+        adopted = true
+        pod = await readPod(cluster, name)
+      }
+      if (pod?.metadata?.annotations?.['infra-validation/spec-digest'] !== jobSpecDigest(job)) {
+        throw new ServiceError('CONFIG_INVALID', 'another Pod has the name of this attempt')
+      }
+      const { uid = '', creationTimestamp } = pod.metadata
+      const createdAt = (creationTimestamp ?? new Date()).toISOString()
+      return { jobKey: job.key, platformRef: uid, createdAt, adopted }
+    },
+
+    async inspect() {
+      const pod = await readPod(cluster, name)
+      if (pod === undefined || !isOurs(pod, job.key)) return undefined
+      const looked = podObservation(pod, rules, memory, performance.now())
+      memory = looked.memory
+      // Kubernetes keeps no high-water mark.
+      return { ...looked.seen, peakMemoryBytes: null }
+    },
+
+    async logs(tailBytes) {
+      const query = { name, namespace, container: containerName, tailLines: logLines }
+      try {
+        return tailOf(Buffer.from(await api.readNamespacedPodLog(query, limited())), tailBytes)
+      } catch (error) {
+        // 404: no Pod; 400: its container has not started.
+        if ([400, 404].includes(apiStatusOf(error) ?? 0)) return undefined
+        throw apiUnavailable(error)
+      }
+    },
+
+    remove: (graceSeconds, deadline) => removePod(cluster, job.key, graceSeconds, deadline),
+    removeAgainMs: (round) => (round <= 4 ? 1000 * 2 ** round : 15_000),
+    close() {},
+  }
+}
+
+function kubernetesOf(job: Job): PlatformOf<'kubernetes'> {
+  if (job.platform.kind === 'kubernetes') return job.platform
+  throw new ServiceError('CONFIG_INVALID', 'servingSpec.platform.kind: is not kubernetes')
+}
+
+function isOurs(pod: V1Pod, key: string): boolean {
+  return pod.metadata?.labels?.['infra-validation/job'] === key
+}
+
+async function readPod({ api, namespace }: Cluster, name: string): Promise<V1Pod | undefined> {
+  try {
+    return await api.readNamespacedPod({ name, namespace }, limited())
+  } catch (error) {
+    if (apiStatusOf(error) === 404) return undefined
+    throw apiUnavailable(error)
+  }
+}
+
+/** A claim that one Pod alone may use would take the model away from production, or wait for it. */
+async function requireSharedClaim(cluster: Cluster, platform: PlatformOf<'kubernetes'>): Promise<void> {
+  const name = platform.modelClaim?.claimName
+  if (name === undefined) return
+  const field = 'servingSpec.platform.modelClaim.claimName'
+  try {
+    const query = { name, namespace: cluster.namespace }
+    const claim = await cluster.api.readNamespacedPersistentVolumeClaim(query, limited())
+    const modes = claim.spec?.accessModes ?? []
+    if (modes.some((mode) => sharedModes.includes(mode))) return
+    throw new ServiceError(
+      'CONFIG_INVALID',
+      `${field}: allows ${modes.join(', ')}, not ${sharedModes.join(' or ')}`,
+    )
+  } catch (error) {
+    if (apiStatusOf(error) === 404)
+      throw new ServiceError('CONFIG_INVALID', `${field}: ${name} does not exist`)
+    throw apiUnavailable(error)
+  }
+}
+
+function creationError(error: unknown): ServiceError {
+  const [status, text] = [apiStatusOf(error), apiText(error)]
+  // A quota may be free again later; everything else that is refused stays refused.
+  const refused =
+    status !== undefined && [400, 403, 404, 413, 422].includes(status) && !/exceeded quota/.test(text)
+  if (refused) {
+    return new ServiceError('CONFIG_INVALID', `the cluster refuses the Pod: ${text}`, { cause: error })
+  }
+  return apiUnavailable(error)
+}
+
+async function removePod(
+  cluster: Cluster,
+  key: string,
+  graceSeconds: number,
+  deadline: Deadline,
+): Promise<Removal> {
+  const name = jobNameOf(key)
+  const { api, namespace } = cluster
+  const pod = await readPod(cluster, name)
+  if (pod === undefined || !isOurs(pod, key)) return { gone: true, killed: false, leftovers: [] }
+  const uid = pod.metadata?.uid
+  const gracePeriodSeconds = Math.ceil(graceSeconds)
+  const byHand = `kubectl delete pod ${name} -n ${namespace} --grace-period=${gracePeriodSeconds}`
+  try {
+    await api.deleteNamespacedPod(
+      {
+        name,
+        namespace,
+        gracePeriodSeconds,
+        propagationPolicy: 'Foreground',
+        ...(uid !== undefined && { body: { preconditions: { uid } } }),
+      },
+      limited(),
+    )
+  } catch (error) {
+    // 404: gone meanwhile; 409: another Pod has the name by now, so ours is gone.
+    if (apiStatusOf(error) === 403) {
+      return { gone: false, killed: false, leftovers: [`${apiText(error)}; ${byHand}`], final: true }
+    }
+    if (![404, 409].includes(apiStatusOf(error) ?? 0)) throw apiUnavailable(error)
+  }
+  const wait = deadlineIn(Math.min(deadline.leftMs(), graceSeconds * 1000 + goneAfterGraceMs))
+  for (let pauseMs = 50; ; pauseMs = Math.min(1000, pauseMs * 2)) {
+    const left = await readPod(cluster, name)
+    if (left === undefined || left.metadata?.uid !== uid) return { gone: true, killed: false, leftovers: [] }
+    if (wait.passed) return { gone: false, killed: false, leftovers: [`pod ${name}; ${byHand}`] }
+    await sleepWithin(pauseMs, wait)
+  }
+}
+
+/** Removes expired Pods of the worker's namespace, whoever made them. */
+export async function sweepKubernetes(settings: KubernetesSettings, now: Date): Promise<Sweep> {
+  const cluster = clusterOf(settings, {})
+  const sweep: Sweep = { removed: [], failed: [] }
+  const labelSelector = Object.entries(appLabel)
+    .map(([name, value]) => `${name}=${value}`)
+    .join()
+  const listed = await cluster.api
+    .listNamespacedPod({ namespace: cluster.namespace, labelSelector }, limited())
+    .catch((error: unknown) => {
+      throw apiUnavailable(error)
+    })
+  for (const { metadata } of listed.items) {
+    const key = metadata?.labels?.['infra-validation/job'] ?? ''
+    const expires = new Date(metadata?.annotations?.['infra-validation/expires-at'] ?? '')
+    // A date that cannot be read is no reason to delete.
+    if (Number.isNaN(expires.getTime()) || expires > now) continue
+    const job = jobNameOf(key)
+    try {
+      const removal = await removePod(cluster, key, 30, deadlineIn(60_000))
+      if (removal.gone) sweep.removed.push(job)
+      else sweep.failed.push({ job, error: removal.leftovers.join(', ') })
+    } catch (error) {
+      sweep.failed.push({ job, error: textOf(error) })
+    }
+  }
+  return sweep
+}
