@@ -41,8 +41,7 @@ export class Dispatcher {
       return target.run(event)
     }
     const op = trimSlashes(event.path)
-    const tensors = target.protocol === 'oip' && (op === '' || op === 'infer' || op === 'explain')
-    if (!tensors || target.host?.inputPath !== undefined) this.#decode(event)
+    if (target.host?.readsTensors(op) !== true) this.#decode(event)
     return target.run(event, op)
   }
 

@@ -53,6 +53,12 @@ export class ModelHost implements Readable {
     return this.state === 'UNLOADING'
   }
 
+  /** Whether the body of this operation goes to the tensor codec as bytes, unparsed. */
+  readsTensors(op: string): boolean {
+    if (this.protocol !== 'oip' || this.inputPath !== undefined || this.resultPath !== undefined) return false
+    return op === '' || op === 'infer' || op === 'explain'
+  }
+
   /** Makes this instance the one whose state /metrics shows for its key. */
   watch(): ModelMetrics {
     return this.services.metrics.model(this.name, this.model.version, {

@@ -1,7 +1,15 @@
 /** A request as a transport hands it over, and the event made of it (specification, 3.2). */
 
 import type { AbortSource } from './abort.ts'
-import { type EventHeaders, hasNoPath, header, ModelEvent, newEventId, type Trigger } from './event.ts'
+import {
+  type EventFields,
+  type EventHeaders,
+  hasNoPath,
+  header,
+  ModelEvent,
+  newEventId,
+  type Trigger,
+} from './event.ts'
 
 export interface Incoming {
   readonly method: string
@@ -38,5 +46,24 @@ export function toEvent(incoming: Incoming, rules: EventRules): ModelEvent {
       trigger,
     },
     incoming.abort,
+  )
+}
+
+/** An event that a stream's reader hands over. Text is taken as bytes, so that its content type decides; an object stays. */
+export function streamEvent(given: Partial<EventFields>, abort: AbortSource): ModelEvent {
+  const { id = newEventId(), path = '/', contentType = '', trigger = { kind: '', name: '' } } = given
+  const body = typeof given.body === 'string' ? Buffer.from(given.body) : given.body
+  const typed = contentType === '' ? {} : { 'content-type': contentType }
+  return new ModelEvent(
+    {
+      id,
+      path: hasNoPath(trigger) ? '/' : path,
+      method: given.method ?? (body === undefined ? 'GET' : 'POST'),
+      headers: { ...given.headers, ...typed },
+      contentType,
+      body,
+      trigger,
+    },
+    abort,
   )
 }

@@ -1,7 +1,5 @@
 /** Which operation of a model a request asks for, and its answer before rendering (3.5). Resolves no routes. */
 
-import { parseJson } from '../contracts/json.ts'
-import { place } from './body-path.ts'
 import { isPlainObject, type ModelEvent } from './event.ts'
 import { faultStatus, IllegalOperation, MethodNotAllowed, ModelNotReady } from './faults.ts'
 import { runGenerate } from './generate.ts'
@@ -9,13 +7,12 @@ import type { ModelHost } from './host.ts'
 import { type Asked, answer, type Hook } from './inference.ts'
 import { customOperation } from './model.ts'
 import { oipMetadata, writeAnswer } from './oip.ts'
-import { Reply, textReply } from './reply.ts'
+import { placeResult, Reply, textReply } from './reply.ts'
 
 /** Runs one operation; `urlOp` is the path behind the model. The caller renders the result (reply.ts). */
 export async function runOperation(host: ModelHost, event: ModelEvent, urlOp: string): Promise<unknown> {
   const op = operationOf(host, event, urlOp)
-  // Hooks may write into the body they get; the answer is placed into the body as it came.
-  const original = host.resultPath === undefined ? undefined : structuredClone(event.body)
+  const original = host.resultPath === undefined ? undefined : untouched(host, event.body)
   const hook = hookOf(host, op)
   if (hook !== undefined) {
     if (host.protocol === 'oip' && event.method !== 'POST') throw new MethodNotAllowed('POST')
@@ -99,10 +96,13 @@ function metadata(host: ModelHost): object {
   return { name, version, inputs: modelSpec?.inputs ?? [], outputs: modelSpec?.outputs ?? [] }
 }
 
+/** Hooks may write into the body they get; the answer is placed into the body as it came. Tensors are copies already. */
+function untouched(host: ModelHost, body: unknown): unknown {
+  return host.protocol === 'oip' ? body : structuredClone(body)
+}
+
 /** The result at `resultPath` of the original body; without a body or a path the result itself. */
 function placed(host: ModelHost, original: unknown, result: unknown): unknown {
   if (host.resultPath === undefined || original === undefined) return result
-  const value: unknown =
-    result instanceof Reply && typeof result.body === 'string' ? parseJson(result.body) : result
-  return place(original, host.resultPath, value)
+  return placeResult(original, host.resultPath, result)
 }

@@ -1,5 +1,8 @@
 /** What the server sends, before any transport: status, type, body. Turns a model's result into that. */
 
+import { parseJson } from '../contracts/json.ts'
+import { place } from './body-path.ts'
+
 export type ReplyBody = string | Uint8Array | AsyncIterable<string> | undefined
 
 /** `headers` are those beyond the content type; names in lower case. */
@@ -51,6 +54,14 @@ export function jsonText(value: unknown): string {
     if (error instanceof TypeError) return JSON.stringify(value, printable) ?? ''
     throw error
   }
+}
+
+/** The result placed in the body it answers (2.5). A reply that holds JSON is opened; others, and responses, stand alone. */
+export function placeResult(body: unknown, path: readonly string[], result: unknown): unknown {
+  if (result instanceof Response) return result
+  if (!(result instanceof Reply)) return place(body, path, result)
+  if (result.contentType !== jsonType || typeof result.body !== 'string') return result
+  return place(body, path, parseJson(result.body))
 }
 
 /** Typed arrays as lists; other values unchanged. */

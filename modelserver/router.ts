@@ -1,6 +1,6 @@
 /** The router: one request's way from a URL to a route and back (3.3). Owns prefixes and body rules; refuses HTTP. */
 
-import { extract, parseBodyPath, place } from './body-path.ts'
+import { extract, parseBodyPath } from './body-path.ts'
 import { ValueError } from './errors.ts'
 import { isPlainObject, type ModelEvent } from './event.ts'
 import { IllegalPath, ModelMissing } from './faults.ts'
@@ -8,6 +8,7 @@ import { toObject } from './format.ts'
 import type { Awaitable, Protocol } from './model.ts'
 import { modelPath } from './model-path.ts'
 import { isBinary } from './oip.ts'
+import { placeResult } from './reply.ts'
 import type { Route, RouteTable } from './routes.ts'
 import type { HostServices } from './settings.ts'
 
@@ -88,12 +89,12 @@ export class ModelRouter {
 
   /** Whether the URL prefix and body rules let this event's body through as bytes: only the tensor codec reads them. */
   keepsBytes(event: ModelEvent): boolean {
-    if (this.#inputPath !== undefined || !event.path.startsWith(this.urlPrefix)) return false
+    if (this.#inputPath !== undefined || this.#resultPath !== undefined) return false
+    if (!event.path.startsWith(this.urlPrefix)) return false
     const { key, op } = modelPath(event.path.slice(this.urlPrefix.length))
     const route = this.routes.find(key)
     if (route?.protocol !== 'oip') return false
-    if (isBinary(event)) return true
-    return (op === 'infer' || op === '' || op === 'explain') && route.host?.inputPath === undefined
+    return isBinary(event) || route.host?.readsTensors(op) === true
   }
 
   async run(incoming: ModelEvent): Promise<unknown> {
@@ -124,7 +125,7 @@ export class ModelRouter {
       result = (await this.postprocess(event)).body
     }
     if (this.#resultPath === undefined || original === undefined) return result
-    return place(original, this.#resultPath, result)
+    return placeResult(original, this.#resultPath, result)
   }
 
   /** Resolves the event and runs what it names. Routers of other kinds override this. */

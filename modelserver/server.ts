@@ -4,10 +4,10 @@ import { Hono } from 'hono'
 import { AbortSource } from './abort.ts'
 import { Dispatcher } from './dispatcher.ts'
 import { HttpError, RuntimeError, ValueError } from './errors.ts'
-import { type EventFields, ModelEvent, newEventId } from './event.ts'
+import type { EventFields } from './event.ts'
 import { fromFetch, toResponse } from './fetch.ts'
 import { ModelHost } from './host.ts'
-import { type EventRules, type Incoming, toEvent } from './incoming.ts'
+import { type EventRules, type Incoming, streamEvent, toEvent } from './incoming.ts'
 import type { ServerOptions, TrackingSettings } from './options.ts'
 import { errorReply, type Reply } from './reply.ts'
 import { ModelRouter } from './router.ts'
@@ -191,10 +191,8 @@ export class ModelServer {
 
   /** Answers an event read from a stream: what is left out is empty; `body` may be parsed already. */
   async run(event: Partial<EventFields>): Promise<TestAnswer> {
-    const { body, id = newEventId(), path = '/', headers = {}, contentType = '' } = event
-    const { method = body === undefined ? 'GET' : 'POST', trigger = { kind: '', name: '' } } = event
     const abort = new AbortSource()
-    const full = new ModelEvent({ id, path, method, headers, contentType, body, trigger }, abort)
+    const full = streamEvent(event, abort)
     return readAnswer(await this.#track(abort, () => this.#started().dispatcher.answer(full)))
   }
 

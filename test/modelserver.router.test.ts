@@ -10,7 +10,7 @@ import {
   type ServerOptions,
   V2ModelServer,
 } from '../modelserver/index.ts'
-import { modelOf, Raiser, Slow, Times } from './support/sample-models.ts'
+import { Dbl, modelOf, Raiser, Slow, Times } from './support/sample-models.ts'
 
 const P = '/v2/models'
 const D = { inputs: [5] }
@@ -97,6 +97,14 @@ test('case 28: an event of a stream waits for the load and is answered', async (
   expect((await ask(server, `${P}/m5/ready`)).status).toBe(200)
 })
 
+test('events of path-less streams go to the root, and text is parsed as its type says', async () => {
+  const server = await started({}, { m1: times, m2: { class: Times, params: { multiplier: 200 } } })
+  const body = JSON.stringify({ model: 'm2', inputs: [5] })
+  const event = { path: '/topics/x', body, contentType: 'application/json' }
+  const answer = await server.run({ ...event, trigger: { kind: 'kafka-cluster', name: 'k' } })
+  expect(answer.body).toMatchObject({ model_name: 'm2', outputs: 1000 })
+})
+
 test('case 29: a load that throws fails a sync start, and an async one leaves the model not ready', async () => {
   const bad = { class: modelOf({ load: () => Promise.reject(new Error('disk gone')) }) }
   const failing = createModelServer().addModel('bad', bad)
@@ -148,6 +156,27 @@ test('case 31: inputPath picks the request and resultPath places the answer', as
   })
   const missing = await ask(placing, `${P}/ipr/infer`, { z: 1 })
   expect([missing.status, missing.text]).toEqual([400, noInputs])
+})
+
+test('resultPath leaves a Response alone and opens tensors', async () => {
+  const server = await started(
+    { protocol: 'oip' },
+    {
+      times: { ...times, protocol: 'v2', resultPath: 'resp' },
+      dbl: { class: Dbl, inputPath: 'in', resultPath: 'a.b' },
+      own: { class: Dbl, resultPath: 'a' },
+    },
+  )
+  expect((await ask(server, `${P}/times/resp`, { x: 1 })).status).toBe(418)
+  const tensors = { inputs: [{ name: 'input0', shape: [1, 2], datatype: 'FP32', data: [1, 2] }] }
+  expect((await ask(server, `${P}/dbl/infer`, { in: tensors })).body).toMatchObject({
+    in: tensors,
+    a: { b: { model_name: 'dbl', outputs: [{ data: [6] }] } },
+  })
+  expect((await ask(server, `${P}/own/infer`, tensors)).body).toMatchObject({
+    ...tensors,
+    a: { model_name: 'own' },
+  })
 })
 
 test('inputPath does not break metadata and ready, and refuses prototype names', async () => {
