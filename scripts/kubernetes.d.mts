@@ -5,5 +5,5 @@ export declare function kubernetesPrograms():
   | Record<'kube-apiserver' | 'kube-scheduler' | 'etcd' | 'kwok', string>
   | undefined
 
-/** Builds what is missing and says what is there. */
-export declare function provide(): Promise<string>
+/** Builds what is missing, within 45 minutes if not told otherwise, and says what is there. */
+export declare function provide(limitMs?: number): Promise<string>

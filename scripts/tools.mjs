@@ -30,7 +30,8 @@ const tools = {
   },
   postgres,
   chromium,
-  kubernetes,
+  // With nothing in any cache the builds take half an hour of two cores: that is for --full.
+  kubernetes: () => kubernetes(process.env.PERDURE_FULL ? 45 * 60_000 : 10 * 60_000),
   java: async () => {
     await run('java', 'java', ['-version'], { limitMs: 60_000 })
     return 'java on PATH'
