@@ -1,17 +1,10 @@
 /** Resolves an image to what does not move: pulled if the policy says so, then named by its digest. Starts nothing. */
 import type Docker from 'dockerode'
 import { ServiceError } from '../contracts/errors.ts'
-import type { ImageDigestKind } from '../contracts/validation-record.ts'
 import type { PlatformOf } from '../contracts/validation-serving.ts'
 import type { Deadline } from '../protocols/deadline.ts'
 import { type DockerSettings, engineOf, engineText, statusOf, unavailable } from './docker-engine.ts'
-
-export interface ResolvedImage {
-  /** What later attempts start: `name@sha256:…`, or the id of a local image. */
-  image: string
-  digest: string
-  digestKind: ImageDigestKind
-}
+import type { ResolvedImage } from './runner.ts'
 
 /**
  * Throws `IMAGE_PULL_FAILED` at once when the image is not found, denied or not to be pulled, and when the deadline

@@ -1,15 +1,19 @@
 /** The one door of this room: makes the runner that a job's platform asks for, and reaps what any of them left. */
 import { ServiceError } from '../contracts/errors.ts'
-import type { PlatformKind } from '../contracts/validation-serving.ts'
+import type { Platform, PlatformKind } from '../contracts/validation-serving.ts'
+import type { Deadline } from '../protocols/deadline.ts'
+import { digestJson } from '../protocols/digest.ts'
+import type { ServingBinary } from '../protocols/serving-binary.ts'
 import { makeDockerRunner, sweepDocker } from './docker.ts'
 import type { DockerSettings } from './docker-engine.ts'
+import { resolveDockerImage } from './docker-image.ts'
 import { makeEndpointRunner } from './endpoint.ts'
 import type { Job } from './job.ts'
 import { makeKubernetesRunner, sweepKubernetes } from './kubernetes.ts'
 import type { KubernetesSettings } from './kubernetes-client.ts'
 import type { RunnerOptions } from './lifecycle.ts'
 import { makeProcessRunner, type ProcessSettings, sweepProcesses } from './process.ts'
-import type { Runner, Sweep } from './runner.ts'
+import type { ResolvedImage, Runner, Sweep } from './runner.ts'
 
 /** Platforms that this worker offers; a job of another one is refused. */
 export interface RunnerSettings {
@@ -22,6 +26,17 @@ export interface RunnerSettings {
 export interface Runners {
   /** Throws `CONFIG_INVALID` when this worker does not offer the job's platform. */
   of(job: Job, options?: RunnerOptions): Runner
+  /**
+   * What an attempt shall run, named so that it cannot move between attempts. Pulls where the runner's host does; on
+   * Kubernetes the nodes pull, and a tag's digest is known from `Observation.imageDigest` once it runs. Throws
+   * `IMAGE_PULL_FAILED`, `CONFIG_INVALID`, `PLATFORM_UNAVAILABLE`.
+   */
+  resolveImage(
+    binary: ServingBinary,
+    platform: Platform,
+    deadline: Deadline,
+    signal?: AbortSignal,
+  ): Promise<ResolvedImage>
   /** Removes every job of these platforms that expired before `now`. */
   sweep(now: Date): Promise<Partial<Record<PlatformKind, Sweep>>>
 }
@@ -46,6 +61,18 @@ export function makeRunners(settings: RunnerSettings): Runners {
       if (kind === 'endpoint' && settings.endpoint !== false) return makeEndpointRunner(job, options)
       throw new ServiceError('CONFIG_INVALID', `servingSpec.platform.kind: ${kind} is not offered here`)
     },
+    async resolveImage(binary, platform, deadline, signal) {
+      const { image, command, args } = binary
+      if (platform.kind === 'process') {
+        return { digest: digestJson({ command, args }), digestKind: 'command' }
+      }
+      if (image === undefined) return { digest: '', digestKind: 'none' }
+      if (platform.kind === 'docker') {
+        return await resolveDockerImage(settings.docker ?? {}, platform, image, deadline, signal)
+      }
+      const digest = image.split('@')[1]
+      return { image, digest: digest ?? '', digestKind: digest === undefined ? 'none' : 'manifest' }
+    },
     async sweep(now) {
       return {
         ...(settings.process && { process: await sweepProcesses(settings.process, now) }),
@@ -56,5 +83,5 @@ export function makeRunners(settings: RunnerSettings): Runners {
   }
 }
 
-export { type Job, jobKeyOf, jobNameOf } from './job.ts'
-export type { Runner, Running, Sweep } from './runner.ts'
+export { type Job, jobKeyOf, jobNameOf, jobOf, secretNamesOf } from './job.ts'
+export type { ResolvedImage, Runner, Running, Sweep } from './runner.ts'

@@ -1,5 +1,7 @@
 /** One job: its key, its name, its labels, and the environment its server gets. Pure; the same everywhere it is derived. */
 import { createHash } from 'node:crypto'
+import { resolve } from 'node:path'
+import type { ValidationRequest } from '../contracts/validation.ts'
 import type { JobRef } from '../contracts/validation-record.ts'
 import type { Limits, Platform } from '../contracts/validation-serving.ts'
 import { digestJson } from '../protocols/digest.ts'
@@ -22,6 +24,50 @@ export interface Job {
   host: string
   /** Values for `valueFrom.secret` entries, by the entry's secret name; masked in logs, never stored. */
   secrets?: Record<string, string>
+}
+
+export interface JobSurroundings {
+  ref: JobRef
+  modelDigest: string
+  expiresAt: string
+  host: string
+  secrets?: Record<string, string>
+  /** What the image was resolved to. */
+  image?: string | undefined
+}
+
+/** The job of one attempt: the spec's part and what is known only when it runs. */
+export function jobOf(
+  spec: Pick<ValidationRequest, 'model' | 'servingSpec' | 'limits'>,
+  binary: ServingBinary,
+  { ref, modelDigest, expiresAt, host, secrets, image }: JobSurroundings,
+): Job {
+  const { path, uri, version } = spec.model
+  return {
+    ref,
+    key: jobKeyOf(ref),
+    modelName: spec.servingSpec.modelName,
+    model: {
+      // The engine mounts by absolute path; so does whoever compares two deliveries.
+      ...(path !== undefined && { path: resolve(path) }),
+      ...(uri !== undefined && { uri }),
+      digest: modelDigest,
+      version,
+    },
+    binary: image === undefined ? binary : { ...binary, image },
+    platform: spec.servingSpec.platform,
+    limits: spec.limits,
+    expiresAt,
+    host,
+    ...(secrets && { secrets }),
+  }
+}
+
+/** Secrets that a binary's environment refers to; the worker looks them up where it keeps them. */
+export function secretNamesOf(binary: Pick<ServingBinary, 'env'>): string[] {
+  return binary.env.flatMap(({ valueFrom }) =>
+    valueFrom !== undefined && 'secret' in valueFrom ? [valueFrom.secret] : [],
+  )
 }
 
 const alphabet = 'abcdefghijklmnopqrstuvwxyz234567'

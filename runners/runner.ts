@@ -1,6 +1,7 @@
 /** What every runner promises (infra-validation specification, section 2). Owns the contract; the platforms' files keep it. */
 import { type ErrorCode, ServiceError } from '../contracts/errors.ts'
 import type {
+  ImageDigestKind,
   Observation,
   RunnerState,
   Started,
@@ -95,6 +96,15 @@ export class IllegalStateError extends ServiceError {
     super(code, message)
     this.name = 'IllegalStateError'
   }
+}
+
+/** An image as an attempt starts it and a blessing records it. */
+export interface ResolvedImage {
+  /** `name@sha256:…`, or the id of a local image; absent where no image is run. */
+  image?: string
+  /** Of the manifest, of a local image, or of the command; empty when nothing pins it yet. */
+  digest: string
+  digestKind: ImageDigestKind
 }
 
 /** What a reaper did. It removes jobs whose `expires-at` has passed, whoever made them. */

@@ -314,7 +314,7 @@ docker.describe('on a real engine', () => {
     const resolved = await resolveDockerImage({}, dockerPlatform, tinyImage, soon())
     const { Id } = await target.engine.getImage(tinyImage).inspect()
     expect(resolved).toEqual({ image: Id, digest: Id, digestKind: 'imageId' })
-    const job = target.job('good', { binary: { image: resolved.image } })
+    const job = target.job('good', { binary: { image: Id } })
     await runnerOf(job).start()
     expect((await inspect(job)).Image).toBe(Id)
   })
