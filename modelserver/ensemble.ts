@@ -124,6 +124,11 @@ export class VotingEnsemble extends ModelRouter {
     return new ModelMissing(key, available, ' or an operation alone for ensemble operation')
   }
 
+  /** Several routes read the body. */
+  override keepsBytes(): boolean {
+    return false
+  }
+
   protected override async answer(event: ModelEvent): Promise<unknown> {
     const start = startClock()
     const { path, body } = event

@@ -34,6 +34,11 @@ export class ParallelRun extends ModelRouter {
     return merged
   }
 
+  /** Several routes read the body. */
+  override keepsBytes(): boolean {
+    return false
+  }
+
   protected override async answer(event: ModelEvent): Promise<unknown> {
     const results = await runChildren(this.routes.listed(), event, '', {
       executor: this.#executor,

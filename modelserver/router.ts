@@ -94,7 +94,9 @@ export class ModelRouter {
     const { key, op } = modelPath(event.path.slice(this.urlPrefix.length))
     const route = this.routes.find(key)
     if (route?.protocol !== 'oip') return false
-    return isBinary(event) || route.host?.readsTensors(op) === true
+    if (isBinary(event)) return true
+    // A hook of the router's own expects an object.
+    return this.preprocess === ModelRouter.prototype.preprocess && route.host?.readsTensors(op) === true
   }
 
   async run(incoming: ModelEvent): Promise<unknown> {

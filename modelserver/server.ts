@@ -2,6 +2,7 @@
 
 import { Hono } from 'hono'
 import { AbortSource } from './abort.ts'
+import { isPacked, unpacked } from './content-encoding.ts'
 import { Dispatcher } from './dispatcher.ts'
 import { HttpError, RuntimeError, ValueError } from './errors.ts'
 import type { EventFields } from './event.ts'
@@ -209,9 +210,10 @@ export class ModelServer {
   async handle(incoming: Incoming): Promise<Reply | Response> {
     const running = this.#running
     if (running === undefined) return errorReply('Server is not ready.', 503)
-    return this.#track(incoming.abort, () => {
-      const own = incoming.fault === undefined ? running.paths.answer(incoming) : undefined
-      return own ?? running.dispatcher.answer(toEvent(incoming, this.#rules), incoming.fault)
+    return this.#track(incoming.abort, async () => {
+      const read = isPacked(incoming) ? await unpacked(incoming, this.maxBodyBytes) : incoming
+      const own = read.fault === undefined ? running.paths.answer(read) : undefined
+      return own ?? running.dispatcher.answer(toEvent(read, this.#rules), read.fault)
     })
   }
 

@@ -3,6 +3,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
+import { deflateSync, gzipSync } from 'node:zlib'
 import { Validator } from '@seriousme/openapi-schema-validator'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import {
@@ -312,6 +313,24 @@ describe('a listening server', () => {
     const large = await fetch(`${url}${P}/iris/infer`, { method: 'POST', body: 'x'.repeat(2000) })
     expect(large.status).toBe(413)
     expect((await fetch(`${url}${P}/iris`)).status).toBe(200)
+  })
+
+  test('compressed bodies are unpacked within the limit', async () => {
+    const server = await started({ maxBodyBytes: 10_000 }, (made) => made.addModel('m', { class: Times }))
+    const url = await listening(server)
+    const send = (encoding: string, body: Uint8Array<ArrayBuffer>) =>
+      fetch(`${url}${P}/m/infer`, { method: 'POST', body, headers: { 'content-encoding': encoding } })
+    const json = JSON.stringify({ inputs: [5] })
+    for (const [encoding, packed] of [
+      ['gzip', gzipSync(json)],
+      ['deflate', deflateSync(json)],
+    ] as const) {
+      expect(await (await send(encoding, new Uint8Array(packed))).json()).toMatchObject({ outputs: 5 })
+    }
+    const bomb = new Uint8Array(gzipSync(' '.repeat(100_000)))
+    expect((await send('gzip', bomb)).status).toBe(413)
+    expect((await send('gzip', new TextEncoder().encode(json))).status).toBe(400)
+    expect((await send('lzma', new TextEncoder().encode(json))).status).toBe(415)
   })
 
   test('the application takes routes and middleware of its owner, which come first', async () => {
