@@ -17,12 +17,11 @@ export function originOf(address: string): string {
   return address.includes('://') ? new URL(address).origin : `http://${address}`
 }
 
-/** Texts of a target that no message may show. */
+/** Texts of a target that no message may show. A bare name such as `iris` may be an ordinary word of the message. */
 export function hiddenIn(target: ModelTarget): string[] {
   const host = target.address.replace(/^[a-z]+:\/\//i, '').replace(/[/?#].*$/, '')
   const name = host.replace(/:\d+$/, '')
-  // A bare host name such as `iris` may be an ordinary word of the message; with a dot it is not.
-  return name.includes('.') ? [target.address, host, name] : [target.address, host]
+  return [target.address, host, name].filter((text) => /[.:]/.test(text))
 }
 
 /** One attempt within the smaller of the target's limit and what is left. Throws unless the answer is 200. */

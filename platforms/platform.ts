@@ -117,6 +117,8 @@ export interface JobPlatform {
   cancelJob(job: JobHandle, call: JobCall): Promise<void>
   /** Pieces of text of a job that was created; after the end, poll for its status. */
   streamJob(job: JobHandle, call: JobCall): AsyncIterable<StreamPiece>
+  /** Why a job may wait: what the provider says about its queue and workers, in words. Absent = it says nothing. */
+  diagnose?(call: JobCall): Promise<string>
   /** These platforms say nothing about a model: `""` as JSON text. */
   docs(target: ModelTarget, signal: AbortSignal): Promise<string>
   close(): Promise<void>

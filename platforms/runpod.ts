@@ -114,6 +114,17 @@ export function makeRunpod(
         await pause(pauseMs, call.signal)
       }
     },
+    async diagnose(call) {
+      const answer = await client.send({ method: 'GET', path: pathOf(call.target, 'health') }, call)
+      if (answer.status !== 200) throw client.refusal(answer)
+      const { jobs, workers } = providerObject(answer.text)
+      const counted = (of: unknown, name: string) =>
+        (isJsonObject(of) ? numberIn(of[name]) : undefined) ?? 'unknown'
+      return (
+        `${counted(jobs, 'inQueue')} jobs in the queue, ${counted(jobs, 'inProgress')} in progress; ` +
+        `workers: ${counted(workers, 'running')} running, ${counted(workers, 'idle')} idle`
+      )
+    },
     docs: async () => '""',
     close: () => http.close(),
   }

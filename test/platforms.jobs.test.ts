@@ -23,6 +23,7 @@ const apiKey = { reveal: () => 'r8_secret_key' }
 
 interface Stage {
   platform: JobPlatform
+  call: JobCall
   twin: ReplicateTwin | RunpodTwin
   create(inputs?: string, more?: Partial<CallRequest>): Promise<CreatedJob>
   /** One poll. */
@@ -50,6 +51,7 @@ function stageOf(platform: JobPlatform, twin: ReplicateTwin | RunpodTwin, upstre
   const poll = (job: CreatedJob) => platform.pollJob(job, call)
   return {
     platform,
+    call,
     twin,
     create: (inputs = '{"prompt":"a cat"}', more = {}) =>
       platform.createJob({ id: 'prediction-1', inputs, ...call, ...more }),
@@ -433,6 +435,14 @@ describe('runpod', () => {
     })
     const state = await follow(await create())
     expect(state).toMatchObject({ status: 'failed', error: { message: 'bad prompt' } })
+  })
+
+  test('a job that waits is explained by the queue and the workers', async () => {
+    const { create, platform, call } = await stages.runpod({ queueMs: 60_000 })
+    await create()
+    expect(await platform.diagnose?.(call)).toBe(
+      '1 jobs in the queue, 0 in progress; workers: 0 running, 1 idle',
+    )
   })
 
   test('many cancels at once keep to the limit of the provider', async () => {
