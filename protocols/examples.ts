@@ -6,6 +6,7 @@ import type { ValidationRequest } from '../contracts/validation.ts'
 import { type ProbeRequest, requestSchemas } from '../contracts/validation-requests.ts'
 import type { ProbeTarget } from './probe.ts'
 import { probes } from './probes.ts'
+import type { ReadyGolden } from './requests.ts'
 
 /** Name of the artifact beside a blessing. Example data lies in it unencrypted. */
 export const warmupFile = 'warmup-requests.jsonl'
@@ -31,6 +32,12 @@ export async function requestsOf(spec: Asked): Promise<ProbeRequest[]> {
   }
   if (examples.length === 0) throw invalid(field, 'holds no example')
   return [...inline, ...examples]
+}
+
+/** The goldens, their requests read by the schema of the binary's kind. The spec has passed `parseValidation`. */
+export function goldensOf(spec: Pick<ValidationRequest, 'servingSpec' | 'goldens'>): ReadyGolden[] {
+  const schema = requestSchemas[spec.servingSpec.binary.kind]
+  return spec.goldens.map((golden) => ({ ...golden, request: schema.parse(golden.request) }))
 }
 
 /** One line per request: `{"method","path","headers","body"}`, to be sent to a fresh server before traffic. */

@@ -12,6 +12,9 @@ import { exchange, makePool } from './probe-http.ts'
 import { probes } from './probes.ts'
 import { deathOf } from './readiness.ts'
 
+/** A golden whose request has passed the schema of its kind. */
+export type ReadyGolden = Omit<Golden, 'request'> & { request: ProbeRequest }
+
 export interface QueryPhase {
   target: ProbeTarget
   observe: () => Promise<Observation>
@@ -90,7 +93,7 @@ export async function runRequests(
 /** All goldens in order, each compared with what came back. */
 export async function runGoldens(
   phase: QueryPhase,
-  goldens: readonly (Golden & { request: ProbeRequest })[],
+  goldens: readonly ReadyGolden[],
 ): Promise<{ results: GoldenResult[]; failure?: PhaseFailure }> {
   const results: GoldenResult[] = []
   const failure = await oneByOne(phase, goldens, async (golden, index, dispatcher) => {
