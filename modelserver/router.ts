@@ -93,10 +93,11 @@ export class ModelRouter {
     if (!event.path.startsWith(this.urlPrefix)) return false
     const { key, op } = modelPath(event.path.slice(this.urlPrefix.length))
     const route = this.routes.find(key)
-    if (route?.protocol !== 'oip') return false
+    // Where there is no model, the answer is that, not that its tensors are no JSON.
+    if ((route?.protocol ?? this.services.protocol) !== 'oip') return false
     if (isBinary(event)) return true
     // A hook of the router's own expects an object.
-    return this.preprocess === ModelRouter.prototype.preprocess && route.host?.readsTensors(op) === true
+    return this.preprocess === ModelRouter.prototype.preprocess && route?.host?.readsTensors(op) === true
   }
 
   async run(incoming: ModelEvent): Promise<unknown> {
