@@ -3,3 +3,6 @@
 export declare const baseImage: string
 /** Makes the base image if this machine's Docker has it not; resolves with its name. */
 export declare function ensureBaseImage(): Promise<string>
+/** Lays out the files of the base image in a folder. */
+export declare function layOutBase(root: string): Promise<void>
+export declare const baseSettings: { Env: string[]; WorkingDir: string; Entrypoint: string[] }

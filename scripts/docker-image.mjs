@@ -21,6 +21,7 @@ import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { aptInstall } from './apt.mjs'
+import { sameOrder } from './image-archive.mjs'
 import { findExecutable } from './run.mjs'
 
 export const baseImage = 'localhost/perdure-base:test'
@@ -51,18 +52,15 @@ const commands = [
 
 /** Made once per version of Node; 3 to 5 seconds. @returns {Promise<string>} its name */
 export async function ensureBaseImage() {
-  const node = realpathSync(process.execPath)
-  if (!findExecutable('busybox')) await aptInstall('busybox-static')
-  const busybox = findExecutable('busybox')
-  if (!busybox) throw new Error('the package busybox-static brought no busybox')
+  const programs = await basePrograms()
   const key = createHash('sha256')
-    .update(`1 ${process.version} ${node} ${busybox}`)
+    .update(`1 ${process.version} ${programs.node} ${programs.busybox}`)
     .digest('hex')
     .slice(0, 16)
   if ((await labelOf(baseImage)) === key) return baseImage
   const root = mkdtempSync(join(tmpdir(), 'perdure-image-'))
   try {
-    layOut(root, node, busybox)
+    layOut(root, programs)
     await importImage(root, key)
   } finally {
     rmSync(root, { recursive: true, force: true })
@@ -70,7 +68,25 @@ export async function ensureBaseImage() {
   return baseImage
 }
 
-function layOut(root, node, busybox) {
+/** The files of the base image, for engines other than Docker; its settings are `baseSettings`. */
+export async function layOutBase(root) {
+  layOut(root, await basePrograms())
+}
+
+export const baseSettings = {
+  Env: ['PATH=/usr/local/bin:/usr/bin:/bin'],
+  WorkingDir: '/app',
+  Entrypoint: ['node'],
+}
+
+async function basePrograms() {
+  if (!findExecutable('busybox')) await aptInstall('busybox-static')
+  const busybox = findExecutable('busybox')
+  if (!busybox) throw new Error('the package busybox-static brought no busybox')
+  return { node: realpathSync(process.execPath), busybox }
+}
+
+function layOut(root, { node, busybox }) {
   for (const folder of [
     'app',
     'bin',
@@ -125,14 +141,12 @@ function copy(root, from, to) {
   copyFileSync(from, join(root, to))
 }
 
-/** The same files make the same image: fixed order, owner and time. */
 async function importImage(root, key) {
-  const order = ['--sort=name', '--owner=0', '--group=0', '--numeric-owner', '--mtime=@0']
-  const tar = spawn('tar', ['-C', root, ...order, '-c', '.'], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const tar = spawn('tar', ['-C', root, ...sameOrder, '-c', '.'], { stdio: ['ignore', 'pipe', 'inherit'] })
   const changes = [
-    'ENV PATH=/usr/local/bin:/usr/bin:/bin',
-    'WORKDIR /app',
-    'ENTRYPOINT ["node"]',
+    ...baseSettings.Env.map((setting) => `ENV ${setting}`),
+    `WORKDIR ${baseSettings.WorkingDir}`,
+    `ENTRYPOINT ${JSON.stringify(baseSettings.Entrypoint)}`,
     `LABEL ${label}=${key}`,
   ]
   const args = ['import', ...changes.flatMap((change) => ['--change', change]), '-', baseImage]

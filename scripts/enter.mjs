@@ -77,7 +77,9 @@ function run(file, argv, stdout, tell = (child, signal) => child.kill(signal)) {
 function withProjectBinaries(parent) {
   const bin = join(projectRoot, 'node_modules', '.bin')
   const path = (parent.PATH ?? '').split(delimiter).filter((folder) => folder !== bin)
-  return { ...parent, PATH: [bin, ...path].join(delimiter) }
+  // Types are stripped and modules compiled once, not at every start.
+  const compiled = join(projectRoot, 'node_modules', '.cache', 'compiled')
+  return { NODE_COMPILE_CACHE: compiled, ...parent, PATH: [bin, ...path].join(delimiter) }
 }
 
 function fail(message) {

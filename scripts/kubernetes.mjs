@@ -1,6 +1,6 @@
 /**
- * Builds what a Kubernetes API in tests needs, from Go modules alone: etcd, kube-apiserver, kube-scheduler and kwok,
- * which plays the nodes. Kept in the user's cache by version; a quarter of an hour the first time.
+ * Builds what a Kubernetes API in tests needs, from Go modules alone: etcd, kube-apiserver, kube-scheduler, kwok,
+ * which plays the nodes, and kubelet, which is one. Kept in the user's cache by version; a quarter of an hour the first time.
  *
  *   node scripts/kubernetes.mjs     prints the path of each program, as JSON
  */
@@ -29,20 +29,39 @@ const programs = {
     main: 'k8s.io/kubernetes/cmd/kube-scheduler',
     flags: kubernetesFlags,
   },
+  kubelet: {
+    version: versions.kubernetes,
+    folder: 'control-plane',
+    main: 'k8s.io/kubernetes/cmd/kubelet',
+    flags: kubernetesFlags,
+  },
+  pause: { version: 'v1', folder: 'pause', main: '.', flags: '-s -w' },
   etcd: { version: versions.etcd, folder: 'etcd', main: 'go.etcd.io/etcd/server/v3', flags: '-s -w' },
   kwok: { version: versions.kwok, folder: 'kwok', main: 'sigs.k8s.io/kwok/cmd/kwok', flags: '-s -w' },
 }
 
-/** Path of each program, or undefined while one is missing. */
+/** Only real Pods need them. */
+const nodePrograms = ['kubelet', 'pause']
+
+/** Path of each program of the API and of kwok's nodes, or undefined while one is missing. */
 export function kubernetesPrograms() {
-  const paths = Object.fromEntries(Object.keys(programs).map((name) => [name, pathOf(name)]))
+  return paths(Object.keys(programs).filter((name) => !nodePrograms.includes(name)))
+}
+
+/** Path of kubelet and pause, or undefined while one is missing. */
+export function kubeletPrograms() {
+  return paths(nodePrograms)
+}
+
+function paths(names) {
+  const paths = Object.fromEntries(names.map((name) => [name, pathOf(name)]))
   return Object.values(paths).every(isExecutable) ? paths : undefined
 }
 
 /** What is built before the time limit stays, and Go's own cache too: the next one goes on from there. */
 export async function provide(limitMs = buildLimitMs) {
-  const present = kubernetesPrograms()
-  if (present) return 'API server, etcd, scheduler and kwok from the cache'
+  if (kubernetesPrograms() && kubeletPrograms())
+    return 'API server, etcd, scheduler, kwok and kubelet from the cache'
   if (!findExecutable('go')) throw new Error('Go is not installed: the programs are built from Go modules')
   const lock = join(cacheFolder(process.env), 'kubernetes', 'lock')
   await withLock(
@@ -50,7 +69,7 @@ export async function provide(limitMs = buildLimitMs) {
     () => console.error('Another process is building the Kubernetes programs; waiting for it …'),
     () => buildMissing(limitMs),
   )
-  return 'API server, etcd, scheduler and kwok, built'
+  return 'API server, etcd, scheduler, kwok and kubelet, built'
 }
 
 async function buildMissing(limitMs) {
@@ -101,5 +120,5 @@ function pathOf(name) {
 
 if (import.meta.main) {
   await provide()
-  console.log(JSON.stringify(kubernetesPrograms()))
+  console.log(JSON.stringify({ ...kubernetesPrograms(), ...kubeletPrograms() }))
 }

@@ -2,16 +2,15 @@
  * A real Kubernetes API on the loopback interface: etcd, API server, scheduler, and kwok, which plays nodes whose Pods
  * become Running and Ready without a process. For throw-away machines only: one fixed token may do everything.
  */
-import { type ChildProcess, spawn } from 'node:child_process'
 import { generateKeyPairSync, randomUUID } from 'node:crypto'
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { Agent, request } from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { freePorts, loopback } from '../../dev/free-ports.ts'
 import { kubernetesPrograms } from '../../scripts/kubernetes.mjs'
 import { requirement } from './require.ts'
+import { type Started, start, until } from './started.ts'
 
 /** Suites and tests that need a Kubernetes API. */
 export const kubernetes = requirement('kubernetes', () =>
@@ -35,9 +34,6 @@ export interface KubernetesOptions {
   /** Names of the nodes and how many GPUs (`nvidia.com/gpu`) each has. */
   nodes?: Record<string, number>
 }
-
-const startedWithinMs = 90_000
-const stoppedWithinMs = 20_000
 
 /** Up in about five seconds. The namespace `default` has its service account `default`. */
 export async function startKubernetes({
@@ -71,10 +67,12 @@ export async function startKubernetes({
     }
     launch('kwok', [
       `--kubeconfig=${kubeconfigPath}`,
-      '--manage-all-nodes',
+      '--manage-nodes-with-label-selector=type=kwok',
       '--node-lease-duration-seconds=40',
     ])
-    const account = { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default' } }
+    // A token in a Pod would need what the controller manager makes.
+    const unmounted = { automountServiceAccountToken: false }
+    const account = { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default' }, ...unmounted }
     await call('POST', '/api/v1/namespaces/default/serviceaccounts', account)
     for (const [name, gpus] of Object.entries(nodes)) await call('POST', '/api/v1/nodes', node(name, gpus))
     await nodesReady(running, call, Object.keys(nodes))
@@ -118,6 +116,7 @@ function apiServerArgs(folder: string, etcdPort: number, port: number, token: st
     '--service-account-issuer=https://kubernetes.default.svc',
     '--service-cluster-ip-range=10.96.0.0/24',
     '--endpoint-reconciler-type=none',
+    '--kubelet-preferred-address-types=InternalIP',
     // It marks new nodes as not ready; the controller manager, which is not here, would take the mark away.
     '--disable-admission-plugins=TaintNodesByCondition',
   ]
@@ -199,54 +198,5 @@ async function nodesReady(running: readonly Started[], call: Call, names: string
     await until(running, `the node ${name} is ready`, async () =>
       /"type":"Ready","status":"True"/.test(JSON.stringify(await call('GET', `/api/v1/nodes/${name}`))),
     )
-  }
-}
-
-async function until(
-  running: readonly Started[],
-  what: string,
-  holds: () => Promise<boolean>,
-): Promise<void> {
-  const deadline = performance.now() + startedWithinMs
-  let reason = ''
-  while (performance.now() < deadline) {
-    for (const one of running) one.assertRunning()
-    try {
-      if (await holds()) return
-    } catch (error) {
-      reason = error instanceof Error ? error.message : String(error)
-    }
-    await sleep(50)
-  }
-  throw new Error(`not within ${startedWithinMs / 1_000} s: ${what} (${reason})`)
-}
-
-interface Started {
-  assertRunning(): void
-  stop(): Promise<void>
-}
-
-function start(program: string, args: string[], folder: string, name: string): Started {
-  const logFile = join(folder, `${name}.log`)
-  const log = openSync(logFile, 'a')
-  const child: ChildProcess = spawn(program, args, { cwd: folder, stdio: ['ignore', log, log] })
-  closeSync(log)
-  const exited = new Promise<void>((gone) => {
-    child.once('error', () => gone())
-    child.once('exit', () => gone())
-  })
-  return {
-    assertRunning() {
-      if (child.exitCode === null && child.signalCode === null && child.pid) return
-      throw new Error(
-        `${name} ended: ${readFileSync(logFile, 'utf8').trim().split('\n').slice(-3).join(' | ')}`,
-      )
-    },
-    async stop() {
-      child.kill('SIGTERM')
-      const killer = setTimeout(() => child.kill('SIGKILL'), stoppedWithinMs)
-      await exited
-      clearTimeout(killer)
-    },
   }
 }
