@@ -78,7 +78,10 @@ function serveRaw(server: ModelServer, request: IncomingMessage, response: Serve
   readBody(request, server.maxBodyBytes, answer)
 }
 
-/** Calls back once: with the body, or with a 413 as soon as it is too large. */
+/**
+ * Calls back once: with the body, or with a 413 as soon as it is too large. The rest is read and dropped: a connection
+ * closed under a client that still sends would lose it the answer. Node's `requestTimeout` ends those without end.
+ */
 function readBody(
   request: IncomingMessage,
   maxBodyBytes: number,
@@ -109,7 +112,6 @@ async function send(response: ServerResponse, reply: Reply | Response, head: boo
   const { status, body, contentType } = reply
   const headers: Record<string, string | number> = { ...reply.headers }
   if (contentType !== '') headers['content-type'] = contentType
-  if (status === 413) headers.connection = 'close'
   if (body === undefined || typeof body === 'string' || body instanceof Uint8Array) {
     headers['content-length'] = body === undefined ? 0 : Buffer.byteLength(body)
     response.writeHead(status, headers)
