@@ -1,7 +1,8 @@
 /** The store over any engine: names each write's kind and keys, adds process life. Holds no SQL. */
 import { makeAdmission } from './admission.ts'
 import { makeEndings, type TransitionRequest } from './endings.ts'
-import { type Engine, oneByOne, type WriteKind } from './group.ts'
+import { makeFileRows } from './file-rows.ts'
+import { type Engine, oneByOne, soft, type WriteKind } from './group.ts'
 import { makeJobs } from './jobs.ts'
 import { makeListing } from './listing.ts'
 import { makeOutbox } from './outbox.ts'
@@ -9,8 +10,9 @@ import { makeProcessRows } from './process-rows.ts'
 import { makeQueues } from './queues.ts'
 import { expiryChunk, makeRetention } from './retention.ts'
 import type { Dialect } from './statement.ts'
-import type { Admission, NewSyncPrediction, ProcessRole, Store } from './store.ts'
+import type { Admission, NewSyncPrediction, NewTask, ProcessRole, Store, TaskChange } from './store.ts'
 import { makeTakes, type ReleaseRequest, type TakeRequest } from './takes.ts'
+import { makeTasks } from './tasks.ts'
 import { startWatchdog, type WatchdogOptions } from './watchdog.ts'
 
 /** How a process shows the others that it lives. */
@@ -52,6 +54,8 @@ export function composeStore(
   const queues = makeQueues(dialect)
   const listing = makeListing(dialect)
   const processes = makeProcessRows(dialect)
+  const tasks = makeTasks(dialect, outbox, jobs, listing)
+  const files = makeFileRows(dialect)
   const retention = makeRetention(dialect, keyLifetimeMs)
 
   const register = oneByOne(everything, (r: { id: string; role: ProcessRole }, now) =>
@@ -64,12 +68,18 @@ export function composeStore(
     (r: Admission) => r.items.map((item) => item.id),
     (r, now) => admission.admit(r, now),
   )
-  const begin = oneByOne(
-    (r: { prediction: NewSyncPrediction; processId: string }) => [r.prediction.id],
-    (r, now) => admission.begin(r.prediction, r.processId, now),
+  // A direct call is answered after its end is written; a call taken or released and forgotten is only made again.
+  const begin = soft(
+    oneByOne(
+      (r: { prediction: NewSyncPrediction; processId: string }) => [r.prediction.id],
+      (r, now) => admission.begin(r.prediction, r.processId, now),
+    ),
   )
-  const take: WriteKind<TakeRequest, Awaited<ReturnType<Store['take']>>> = { keys: ownId, run: takes.take }
-  const release = oneByOne(ownId<ReleaseRequest>, (r, now) => takes.release(r, now))
+  const take: WriteKind<TakeRequest, Awaited<ReturnType<Store['take']>>> = soft({
+    keys: ownId,
+    run: takes.take,
+  })
+  const release = soft(oneByOne(ownId<ReleaseRequest>, (r, now) => takes.release(r, now)))
   const transition: WriteKind<TransitionRequest, Awaited<ReturnType<Store['transition']>>> = {
     keys: ownId,
     run: endings.transition,
@@ -90,7 +100,7 @@ export function composeStore(
   const settle = oneByOne(everything, (r: { processId: string; errorInfo: string }, now) =>
     endings.settle(r.processId, r.errorInfo, now),
   )
-  const markStarted = oneByOne(none, (prefixes: readonly string[]) => admission.markStarted(prefixes))
+  const markStarted = soft(oneByOne(none, (prefixes: readonly string[]) => admission.markStarted(prefixes)))
   const beginJob = oneByOne(ownId<{ id: string; token: number }>, (r) => jobs.begin(r.id, r.token))
   const jobCreated = oneByOne(ownId<{ id: string; handle: string }>, (r) => jobs.created(r.id, r.handle))
   const jobRefused = oneByOne(
@@ -101,6 +111,14 @@ export function composeStore(
     (id: string) => [id],
     (id) => jobs.heard(id),
   )
+  const createTask = oneByOne(ownId<NewTask>, (task, now) => tasks.create(task, now))
+  const updateTask = oneByOne(ownId<{ id: string; change: TaskChange }>, (r, now) =>
+    tasks.update(r.id, r.change, now),
+  )
+  const addFile = oneByOne(none, (r: { name: string; predictionId: string }, now) =>
+    files.add(r.name, r.predictionId, now),
+  )
+  const forgetFiles = oneByOne(none, (names: readonly string[]) => files.forget(names))
   const outboxDone = oneByOne(none, (seq: number) => outbox.done(seq))
   const expire = oneByOne(everything, (before: number, now) => retention.expire(before, now))
 
@@ -167,6 +185,13 @@ export function composeStore(
 
     outboxNext: (ids) => engine.read(() => outbox.next(ids)),
     outboxDone: (seq) => engine.write(outboxDone, seq),
+
+    createTask: (task) => engine.write(createTask, task),
+    updateTask: (id, change) => engine.write(updateTask, { id, change }),
+
+    addFile: (name, predictionId) => engine.write(addFile, { name, predictionId }),
+    oldFiles: (createdBefore, limit) => engine.read(() => files.old(createdBefore.getTime(), limit)),
+    forgetFiles: (names) => engine.write(forgetFiles, names),
 
     async expire(endedBefore) {
       for (let total = 0; ; ) {

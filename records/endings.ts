@@ -52,7 +52,10 @@ export function makeEndings(dialect: Dialect, outbox: Outbox, jobs: Jobs) {
         .where('id', '=', p.id),
   )
   const insertOutputs = dialect.prepare((db, p: { id: string; outputs: string }) =>
-    db.insertInto('prediction_outputs').values({ id: p.id, outputs: p.outputs }),
+    db
+      .insertInto('prediction_outputs')
+      .values({ id: p.id, outputs: p.outputs })
+      .onConflict((conflict) => conflict.column('id').doUpdateSet({ outputs: p.outputs })),
   )
   const countPending = dialect.prepare((db, p: { queue: string }) =>
     db

@@ -6,7 +6,7 @@ import type { Dialect, Operation, Question, Value } from './statement.ts'
 import type { ListFilter, Page, StoredPrediction } from './store.ts'
 import type { PredictionRow } from './tables.ts'
 
-type Listed = Parameters<typeof storedFrom>[0] & Pick<PredictionRow, 'seq'>
+type Listed = Parameters<typeof storedFrom>[0]
 type Given = 'queue' | 'modelName' | 'status'
 
 const given = ['queue', 'modelName', 'status'] as const satisfies readonly Given[]
@@ -53,7 +53,7 @@ export function makeListing(dialect: Dialect) {
           .selectFrom('predictions')
           .leftJoin('prediction_outputs', 'prediction_outputs.id', 'predictions.id')
           .select(shownColumns.map((column) => `predictions.${column}` as const))
-          .select(['outputs', 'seq'])
+          .select('outputs')
           .where('seq', '<', p.before)
           .orderBy('seq', 'desc')
           .limit(p.limit)

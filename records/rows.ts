@@ -33,6 +33,7 @@ export function columns(row: NewRow) {
 }
 
 export const shownColumns = [
+  'seq',
   'id',
   'model_name',
   'model_version',
@@ -54,6 +55,7 @@ type Shown = Pick<PredictionRow, (typeof shownColumns)[number]> & { outputs: str
 
 export function storedFrom(row: Shown): StoredPrediction {
   return {
+    seq: row.seq,
     id: row.id,
     modelName: row.model_name,
     modelVersion: row.model_version,

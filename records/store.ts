@@ -130,6 +130,8 @@ export type ProcessRole = 'api' | 'worker'
 
 /** Everything the store knows of a prediction, the payloads as text. Times are RFC 3339 in UTC. */
 export interface StoredPrediction {
+  /** Ascends in the order of acceptance. */
+  seq: number
   id: string
   modelName: string
   modelVersion: string
@@ -178,6 +180,26 @@ export interface CancelDue {
   modelName: string
   /** Null: the creation had begun, and whether a job exists is not known (yet). */
   handle: JsonText | null
+}
+
+/** A record whose work is done elsewhere: made through the record service, in no queue of ours. */
+export interface NewTask {
+  id: string
+  modelName: string
+  modelVersion: string
+  uid: string
+  status: 'pending' | 'running'
+  queueNum: number
+}
+
+/** What the record service may change; absent = unchanged. */
+export interface TaskChange {
+  status?: PredictionStatus
+  runningTime?: string
+  outputs?: JsonText
+  errorInfo?: string
+  /** Filled in only where it is empty, also on terminal records. */
+  queueId?: string
 }
 
 export interface QueueCounts {
@@ -268,6 +290,17 @@ export interface Store {
   /** Oldest unsent row of each of these predictions. */
   outboxNext(predictionIds: readonly string[]): Promise<OutboxRow[]>
   outboxDone(seq: number): Promise<void>
+
+  /** Idempotent by id: `exists` leaves the record as it is; `conflict`: the id belongs to another model's record. */
+  createTask(task: NewTask): Promise<'created' | 'exists' | 'conflict'>
+  /** Rule 3 for callers without a token: what the record's status does not allow is ignored. The record after it. */
+  updateTask(id: string, change: TaskChange): Promise<StoredPrediction | undefined>
+
+  /** Written before the bytes, so that no bytes are without a row. `predictionId` may be empty. */
+  addFile(name: string, predictionId: string): Promise<void>
+  /** Names of files that are older and whose prediction is gone; at most `limit`. */
+  oldFiles(createdBefore: Date, limit: number): Promise<string[]>
+  forgetFiles(names: readonly string[]): Promise<void>
 
   /** Deletes terminal records with nothing due that ended before; returns how many. */
   expire(endedBefore: Date): Promise<number>

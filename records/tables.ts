@@ -13,6 +13,8 @@ export interface Tables {
   queues: { name: string; paused: number }
   processes: { id: string; role: ProcessRole; state: KnownState; beat: number; created_at: number }
   jobs: { id: string; creates: number; handle: string | null; cancel_due: number }
+  /** `prediction_id` is empty for uploads without a token. */
+  files: { name: string; prediction_id: string; created_at: number }
   outbox: { seq: Generated<number>; prediction_id: string; kind: string; body: string; created_at: number }
 }
 

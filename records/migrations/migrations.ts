@@ -1,6 +1,7 @@
 /** All schema changes in order; the schema's version is their count. Files are only ever added. */
 import { predictions } from './0001-predictions.ts'
 import { jobs } from './0002-jobs.ts'
+import { files } from './0003-files.ts'
 
 /** Where the dialects differ. */
 export interface SchemaWords {
@@ -10,7 +11,7 @@ export interface SchemaWords {
 
 export type Migration = (words: SchemaWords) => string[]
 
-export const migrations: readonly Migration[] = [predictions, jobs]
+export const migrations: readonly Migration[] = [predictions, jobs, files]
 
 /** Throws if the database was written by a newer version; else the statements that bring it up to date. */
 export function pendingStatements(version: number, words: SchemaWords): string[] {

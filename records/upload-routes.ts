@@ -1,0 +1,74 @@
+/** `/upload`, `/upload_batch` and `/u/<token>/…`: files that models send while they predict. */
+import { Readable } from 'node:stream'
+import type { ReadableStream } from 'node:stream/web'
+import { ServiceError } from '../contracts/errors.ts'
+import {
+  checkKey,
+  jsonText,
+  type RecordServiceApp,
+  type RecordServiceContext,
+  type RecordServiceDeps,
+  type RecordServiceSettings,
+} from './service.ts'
+import { storeUploads } from './uploads.ts'
+
+const largestBatch = 1_000
+
+export function mountUploadRoutes(
+  app: RecordServiceApp,
+  deps: RecordServiceDeps,
+  { apiKey, maxFileBytes, baseUrl }: RecordServiceSettings,
+): void {
+  async function receive(
+    c: RecordServiceContext,
+    predictionId: string,
+    fields: readonly string[],
+  ): Promise<string[]> {
+    const body = c.req.raw.body
+    if (body === null) throw new ServiceError('invalid_input', 'the request has no body')
+    const content = Readable.fromWeb(body as ReadableStream)
+    const rules = { fields, maxFileBytes, predictionId }
+    const names = await storeUploads(deps, c.req.header('content-type'), content, rules)
+    const base = baseUrl?.() ?? new URL(c.req.url).origin
+    return names.map((name) => `${base}/files/${name}`)
+  }
+
+  async function one(c: RecordServiceContext, predictionId: string): Promise<Response> {
+    const [url] = await receive(c, predictionId, ['file'])
+    return jsonText(JSON.stringify({ url }))
+  }
+
+  async function batch(c: RecordServiceContext, predictionId: string): Promise<Response> {
+    const count = countOf(c.req.header('num_files'))
+    const fields = Array.from({ length: count }, (_, n) => `file_${n}`)
+    return jsonText(JSON.stringify({ urls: await receive(c, predictionId, fields) }))
+  }
+
+  /** The model-side library sends no key: the path says for which prediction it may upload. */
+  function predictionOf(token: string): string {
+    const verified = deps.tokens.verify(token)
+    if (verified === undefined) {
+      throw new ServiceError('unauthorized', 'the upload address is not valid or has expired')
+    }
+    return verified.predictionId
+  }
+
+  app.post('/upload', (c) => {
+    checkKey(c, apiKey)
+    return one(c, '')
+  })
+  app.post('/upload_batch', (c) => {
+    checkKey(c, apiKey)
+    return batch(c, '')
+  })
+  app.post('/u/:token/upload', (c) => one(c, predictionOf(c.req.param('token'))))
+  app.post('/u/:token/upload_batch', (c) => batch(c, predictionOf(c.req.param('token'))))
+}
+
+function countOf(header: string | undefined): number {
+  const count = /^\d{1,6}$/.test(header ?? '') ? Number(header) : 0
+  if (count < 1 || count > largestBatch) {
+    throw new ServiceError('invalid_input', `the header NUM_FILES must be between 1 and ${largestBatch}`)
+  }
+  return count
+}
