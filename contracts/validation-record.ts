@@ -38,6 +38,8 @@ export interface Observation {
   /** A platform's own word: `OOMKilled`, `Evicted`, `exited`. */
   reason?: string
   message?: string
+  /** The platform fetches the image at this moment: that time is not the model's. */
+  pulling?: true
   /** `null`: this platform cannot tell. */
   peakMemoryBytes?: number | null
   /** `sha256:…` of the image that really runs, where the platform tells it only then. */

@@ -134,7 +134,7 @@ const DockerPlatform = z.strictObject({
   readOnlyRoot: z.boolean().default(false),
   /** Scratch folders when the root is read-only. */
   tmpfs: z.array(z.string().startsWith('/')).default([]),
-  /** An existing network, an internal one for instance. */
+  /** An existing network, an internal one for instance; the container is then reached at its address there. */
   network: name.optional(),
   /** Capabilities to give back; all are dropped. */
   capAdd: z.array(name).default([]),

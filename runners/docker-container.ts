@@ -48,7 +48,7 @@ export function containerOf(job: Job, platform: PlatformOf<'docker'>): Container
   }
 }
 
-type Inspected = Pick<ContainerInspectInfo, 'State' | 'NetworkSettings'>
+type Inspected = Pick<ContainerInspectInfo, 'State' | 'NetworkSettings' | 'HostConfig'>
 
 /** What one answer of the engine says. Running without a port mapping has no endpoint yet: ask again (BUG-14). */
 export function observationOf(info: Inspected, job: Job, platform: PlatformOf<'docker'>): Observation {
@@ -66,6 +66,8 @@ export function observationOf(info: Inspected, job: Job, platform: PlatformOf<'d
     exitCode,
     oomKilled,
     reason: oomKilled ? 'OOMKilled' : status,
+    // Its cgroup is gone, but whoever was killed at the limit had reached it.
+    ...(flagged && info.HostConfig.Memory && { peakMemoryBytes: info.HostConfig.Memory }),
     ...(error && { message: error }),
   }
 }
@@ -75,10 +77,16 @@ function endpointsOf(
   job: Job,
   platform: PlatformOf<'docker'>,
 ): Record<string, string> | undefined {
+  // An internal network publishes nothing; its addresses are reached from this host and from other members.
+  const address = platform.network && info.NetworkSettings?.Networks?.[platform.network]?.IPAddress
   const endpoints: Record<string, string> = {}
   for (const [name, port] of Object.entries(job.binary.ports)) {
     const mapped = info.NetworkSettings?.Ports?.[`${port}/tcp`] ?? []
     const entry = mapped.find(({ HostIp }) => !HostIp.includes(':')) ?? mapped[0]
+    if (address) {
+      endpoints[name] = `${address}:${port}`
+      continue
+    }
     if (!entry?.HostPort) return undefined
     // An engine with IPv6 alone has no mapping on the IPv4 loopback.
     const host = entry.HostIp.includes(':') && platform.hostIp === '127.0.0.1' ? '[::1]' : platform.hostIp

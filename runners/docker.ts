@@ -51,7 +51,7 @@ function makeDockerPlatform(settings: DockerSettings, job: Job): JobPlatform {
       if (seen.state === 'Running') {
         peakMemoryBytes = Math.max(peakMemoryBytes ?? 0, (await peakOf(container, info.Id)) ?? 0) || null
       }
-      return { ...seen, peakMemoryBytes }
+      return { peakMemoryBytes, ...seen }
     },
 
     async logs(tailBytes) {

@@ -68,6 +68,10 @@ export function podObservation(
   if (pod.status?.phase === 'Running' && ip && server?.state?.running !== undefined) {
     return { seen: running(ip, rules.ports, server), memory: next }
   }
+  const placed = pod.spec?.nodeName !== undefined && pod.status?.phase === 'Pending'
+  if (placed && (reason === 'ErrImagePull' || ['', 'ContainerCreating'].includes(reason))) {
+    return { seen: { ...still(undefined, reason || 'Pending'), pulling: true }, memory: next }
+  }
   // Pending, Unknown, missing, or running without an address: poll on until the deadline.
   return {
     seen: still(undefined, reason || unscheduled?.reason || pod.status?.phase || 'no phase'),

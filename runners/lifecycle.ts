@@ -1,7 +1,7 @@
 /** Makes a runner of a platform: the states, waits and the stubborn stop that all of them share. Knows no platform. */
 import { codeOf, ServiceError } from '../contracts/errors.ts'
 import type { Observation, RunnerState, Started, StopReport } from '../contracts/validation-record.ts'
-import { type Deadline, pollPauseMs, sleepWithin } from '../protocols/deadline.ts'
+import { type Deadline, deadlineIn, pollPauseMs, sleepWithin } from '../protocols/deadline.ts'
 import type { Job } from './job.ts'
 import { maskSecrets } from './output.ts'
 import { IllegalStateError, type JobPlatform, type Logs, type Runner, type Running } from './runner.ts'
@@ -83,19 +83,20 @@ export function makeRunner(job: Job, platform: JobPlatform, options: RunnerOptio
       return starting
     },
 
-    async waitUntilRunning(deadline, { signal, onPoll } = {}): Promise<Running> {
+    async waitUntilRunning(deadline, { signal, onPoll, pullBudgetMs } = {}): Promise<Running> {
       await adopt()
       if (record.state === 'End' || record.state === 'Aborted') {
         throw new IllegalStateError('NOT_RUNNING', `the job is in ${record.state}`)
       }
-      let errors = 0
-      const since = performance.now()
+      const [since, budgetMs] = [performance.now(), deadline.leftMs()]
+      let [errors, pullMs, lastLook] = [0, 0, since]
       for (;;) {
         signal?.throwIfAborted()
         const seen = await look().catch((error: unknown) => {
           if (++errors >= toleratedErrors || codeOf(error) !== 'PLATFORM_UNAVAILABLE') throw error
           return undefined
         })
+        const now = performance.now()
         if (seen !== undefined) {
           errors = 0
           onPoll?.(seen)
@@ -103,14 +104,20 @@ export function makeRunner(job: Job, platform: JobPlatform, options: RunnerOptio
           if (failure !== undefined) throw new ServiceError(failure, describe(seen))
           if (seen.state === 'Running' && endpoints !== undefined) {
             const endpoint = endpoints.http ?? Object.values(endpoints)[0] ?? ''
-            return { endpoint, endpoints, runningAt: new Date().toISOString() }
+            return { endpoint, endpoints, runningAt: new Date().toISOString(), pullMs: Math.round(pullMs) }
           }
+          if (seen.pulling && pullBudgetMs !== undefined) pullMs += now - lastLook
         }
-        if (deadline.passed) {
+        lastLook = now
+        if (pullBudgetMs !== undefined && pullMs > pullBudgetMs) {
+          throw new ServiceError('IMAGE_PULL_FAILED', `the image was not pulled within ${pullBudgetMs} ms`)
+        }
+        const leftMs = budgetMs - (now - since) + pullMs
+        if (leftMs <= 0) {
           const last = seen === undefined ? 'the platform did not answer' : describe(seen)
           throw new ServiceError('DEADLINE_EXCEEDED', `not running within its time limit: ${last}`)
         }
-        await sleepWithin(pollPauseMs(performance.now() - since, pollIntervalMs), deadline, signal)
+        await sleepWithin(pollPauseMs(now - since, pollIntervalMs), deadlineIn(leftMs), signal)
       }
     },
 

@@ -18,6 +18,15 @@ export interface Running {
   endpoints: Record<string, string>
   /** ISO time. */
   runningAt: string
+  /** Milliseconds the platform spent on fetching the image; the deadline did not count them. */
+  pullMs: number
+}
+
+export interface WaitOptions {
+  signal?: AbortSignal
+  /** Time for fetching the image, where the platform does it after start; beyond it `IMAGE_PULL_FAILED`. */
+  pullBudgetMs?: number
+  onPoll?: (seen: Observation) => void
 }
 
 export interface Logs {
@@ -46,10 +55,7 @@ export interface Runner {
    * `NOT_STARTED`, `JOB_ABORTED`, `OOM_KILLED`, `IMAGE_PULL_FAILED`, `UNSCHEDULABLE`, `CONFIG_INVALID`,
    * `DEADLINE_EXCEEDED`, `PLATFORM_UNAVAILABLE`, or the reason of `signal`.
    */
-  waitUntilRunning(
-    deadline: Deadline,
-    options?: { signal?: AbortSignal; onPoll?: (seen: Observation) => void },
-  ): Promise<Running>
+  waitUntilRunning(deadline: Deadline, options?: WaitOptions): Promise<Running>
   /** One look at the job. Throws `PLATFORM_UNAVAILABLE` only. */
   observe(): Promise<Observation>
   /** `host:port`; throws `NOT_RUNNING` before Running was seen. */

@@ -68,7 +68,11 @@ describe('what the engine says', () => {
   const job = tinyJob(dockerPlatform, 'good', { binary: { ports: { http: 8501, grpc: 8500 } } })
   function seen(status: string, over: object = {}, ports: object = {}) {
     const state = { Status: status, ExitCode: 0, OOMKilled: false, Error: '', ...over }
-    const info = { State: state, NetworkSettings: { Ports: ports } } as unknown as ContainerInspectInfo
+    const info = {
+      State: state,
+      NetworkSettings: { Ports: ports },
+      HostConfig: {},
+    } as unknown as ContainerInspectInfo
     return observationOf(info, job, dockerPlatform)
   }
   const mapping = (http: string, grpc: string, HostIp = '127.0.0.1') => ({
@@ -211,6 +215,17 @@ docker.describe('on a real engine', () => {
     expect(JSON.parse(await answer(runner, '/env'))).toMatchObject({ MODEL_NAME: 'tiny' })
   })
 
+  test('on an internal network the container is reached at its own address', async () => {
+    const network = `perdure-test-${randomUUID()}`
+    const made = await target.engine.createNetwork({ Name: network, Internal: true })
+    onTestFinished(() => made.remove())
+    const job = { ...target.job(), platform: { ...dockerPlatform, network } }
+    const runner = runnerOf(job)
+    await runner.start()
+    expect(JSON.parse(await answer(runner, '/env'))).toMatchObject({ MODEL_NAME: 'tiny' })
+    expect(runner.getEndpoint()).not.toContain('127.0.0.1')
+  })
+
   test('peak memory is measured while the container runs', async () => {
     const runner = runnerOf(target.job())
     await runner.start()
@@ -225,7 +240,12 @@ docker.describe('on a real engine', () => {
     const runner = runnerOf(target.job('hog', { limits: { memoryBytes: 128 * mib } }))
     await runner.start()
     await vi.waitFor(async () => expect((await runner.observe()).state).toBe('Aborted'), 30_000)
-    expect(await runner.observe()).toMatchObject({ failure: 'OOM_KILLED', oomKilled: true, exitCode: 137 })
+    expect(await target.runner(runner.job).observe()).toMatchObject({
+      failure: 'OOM_KILLED',
+      oomKilled: true,
+      exitCode: 137,
+      peakMemoryBytes: 128 * mib,
+    })
     expect((await runner.getLogs(1000)).text).toContain('tiny-model-server: hog')
   })
 

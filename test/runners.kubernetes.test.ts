@@ -195,6 +195,17 @@ describe('the mapping table', () => {
     expect(look(failing, {}, between.memory).seen.failure).toBeUndefined()
   })
 
+  test('BUG-09: a Pod that has its node and no container yet is pulling', () => {
+    const creating = { phase: 'Pending', containerStatuses: [waiting('ContainerCreating')] }
+    const placed = { spec: { nodeName: 'a', containers: [] }, status: creating }
+    expect(podObservation(placed, rules, { pullErrors: 0 }, 0).seen).toEqual({
+      state: 'Scheduled',
+      reason: 'ContainerCreating',
+      pulling: true,
+    })
+    expect(seen(creating).pulling).toBeUndefined()
+  })
+
   test('a container that cannot be made is CONFIG_INVALID at once', () => {
     for (const reason of ['CreateContainerConfigError', 'CreateContainerError', 'RunContainerError']) {
       expect(seen({ phase: 'Pending', containerStatuses: [waiting(reason)] }).failure).toBe('CONFIG_INVALID')
