@@ -8,5 +8,8 @@ export declare function kubernetesPrograms():
 /** Path of kubelet and pause, or undefined while one is missing. */
 export declare function kubeletPrograms(): Record<'kubelet' | 'pause', string> | undefined
 
-/** Builds what is missing, within 45 minutes if not told otherwise, and says what is there. */
-export declare function provide(limitMs?: number): Promise<string>
+/**
+ * Builds what is missing, within 45 minutes if not told otherwise, and says what is there. `node` (default true) = also
+ * what real Pods need.
+ */
+export declare function provide(options?: { limitMs?: number; node?: boolean }): Promise<string>

@@ -58,28 +58,29 @@ function paths(names) {
   return Object.values(paths).every(isExecutable) ? paths : undefined
 }
 
-/** What is built before the time limit stays, and Go's own cache too: the next one goes on from there. */
-export async function provide(limitMs = buildLimitMs) {
-  if (kubernetesPrograms() && kubeletPrograms())
-    return 'API server, etcd, scheduler, kwok and kubelet from the cache'
+/**
+ * What is built before the time limit stays, and Go's own cache too: the next one goes on from there.
+ * @param {{ limitMs?: number, node?: boolean }} [options] `node` = also what real Pods need
+ */
+export async function provide({ limitMs = buildLimitMs, node = true } = {}) {
+  const wanted = Object.keys(programs).filter((name) => node || !nodePrograms.includes(name))
+  const what = `API server, etcd, scheduler, kwok${node ? ', kubelet' : ''}`
+  if (paths(wanted)) return `${what} from the cache`
   if (!findExecutable('go')) throw new Error('Go is not installed: the programs are built from Go modules')
   const lock = join(cacheFolder(process.env), 'kubernetes', 'lock')
-  await withLock(
-    lock,
-    () => console.error('Another process is building the Kubernetes programs; waiting for it …'),
-    () => buildMissing(limitMs),
-  )
-  return 'API server, etcd, scheduler, kwok and kubelet, built'
+  const onWait = () => console.error('Another process is building the Kubernetes programs; waiting for it …')
+  await withLock(lock, onWait, () => buildMissing(wanted, limitMs))
+  return `${what}, built`
 }
 
-async function buildMissing(limitMs) {
+async function buildMissing(wanted, limitMs) {
   const began = performance.now()
   let building = ''
   const timer = setInterval(() => {
     console.error(`Building ${building} with Go: ${Math.round((performance.now() - began) / 1_000)} s`)
   }, 30_000)
   try {
-    for (const name of Object.keys(programs).filter((one) => !isExecutable(pathOf(one)))) {
+    for (const name of wanted.filter((one) => !isExecutable(pathOf(one)))) {
       building = name
       await build(name, limitMs - (performance.now() - began))
     }

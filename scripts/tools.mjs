@@ -7,6 +7,7 @@
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { aptInstall } from './apt.mjs'
 import { provide as chromium } from './chromium.mjs'
 import { startEngine } from './docker-engine.mjs'
 import { ensureBaseImage } from './docker-image.mjs'
@@ -30,8 +31,14 @@ const tools = {
   },
   postgres,
   chromium,
-  // With nothing in any cache the builds take half an hour of two cores: that is for --full.
-  kubernetes: () => kubernetes(process.env.PERDURE_FULL ? 45 * 60_000 : 10 * 60_000),
+  // With nothing in any cache the builds take half an hour of two cores: that is for --full, like real nodes.
+  kubernetes: async () => {
+    if (!process.env.PERDURE_FULL) return kubernetes({ limitMs: 10 * 60_000, node: false })
+    if (process.getuid?.() === 0 && !existsSync('/usr/lib/cni/bridge')) {
+      await aptInstall('containernetworking-plugins', 'containerd', 'runc', 'iproute2')
+    }
+    return kubernetes()
+  },
   java: async () => {
     await run('java', 'java', ['-version'], { limitMs: 60_000 })
     return 'java on PATH'

@@ -39,12 +39,13 @@ export function requirement(name: Need, available: () => boolean | string): Requ
   }
 }
 
-/** Tests that take minutes: they run with `.ci/run --full`, or wherever PERDURE_FULL is set. */
+/** Slow tests: they run with `.ci/run --full`, or wherever PERDURE_FULL is set. */
 export const full: Requirement = process.env.PERDURE_FULL
   ? { available: true, reason: '', describe, test }
-  : skipped('takes minutes: runs with .ci/run --full')
+  : skipped('slow: runs with .ci/run --full')
 
-function skipped(reason: string): Requirement {
+/** Tests that cannot run here, for a reason that nothing demands to be mended. */
+export function skipped(reason: string): Requirement {
   return {
     available: false,
     reason,
