@@ -2,9 +2,12 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 
+const compileCache = join(tmpdir(), 'perdure-bench-compile-cache')
 const root = new URL('../', import.meta.url)
 
 export interface Running {
@@ -26,7 +29,8 @@ export interface RunOptions {
 export async function run(script: string, options: RunOptions = {}): Promise<Running> {
   const child = spawn(process.execPath, [fileURLToPath(new URL(script, root)), ...(options.args ?? [])], {
     stdio: ['ignore', 'pipe', 'inherit'],
-    env: { ...process.env, ...options.env },
+    // As the npm scripts and the published command set it: without it, types are stripped anew at every start.
+    env: { NODE_COMPILE_CACHE: compileCache, ...process.env, ...options.env },
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
   })
   const said = options.speaks ? await firstLine(child, script) : {}

@@ -7,6 +7,11 @@ export interface WriteKind<Request, Result> {
   run(requests: readonly Request[], now: number): Operation<Result[]>
   /** What a request touches; `all` is alone, after everything before it and before everything after it. */
   keys(request: Request): readonly string[] | 'all'
+  /**
+   * False: a power cut may lose it, a crash of the process may not. For what nobody outside has been told of and whose
+   * loss only means that it is done again.
+   */
+  lasting?: false
 }
 
 export interface Engine {
@@ -23,6 +28,11 @@ export interface Entry {
   deadline: number
   resolve(result: unknown): void
   reject(error: unknown): void
+}
+
+/** Whether a group has a member that must survive a power cut. */
+export function isLasting(group: readonly Entry[]): boolean {
+  return group.some(({ kind }) => kind.lasting !== false)
 }
 
 export interface Batch {
@@ -43,6 +53,11 @@ export function oneByOne<Request, Result>(
       return results
     },
   }
+}
+
+/** The same kind, not worth waiting for the disk. */
+export function soft<Request, Result>(kind: WriteKind<Request, Result>): WriteKind<Request, Result> {
+  return { ...kind, lasting: false }
 }
 
 /** Batches in an order in which no request overtakes an earlier one that touches the same key. */

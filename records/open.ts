@@ -1,5 +1,4 @@
 /** Opens the store that the settings name. Owns the choice only. */
-import { openPostgresStore } from './postgres.ts'
 import { openSqliteStore } from './sqlite.ts'
 import type { Store } from './store.ts'
 
@@ -10,7 +9,8 @@ export type StoreChoice =
 
 /** @throws Error with one line that says which folder or database cannot be used, and why. */
 export async function openStore(choice: StoreChoice): Promise<Store> {
-  return choice.kind === 'sqlite'
-    ? openSqliteStore({ dataDir: choice.dataDir })
-    : openPostgresStore({ connectionString: choice.url.reveal() })
+  if (choice.kind === 'sqlite') return openSqliteStore({ dataDir: choice.dataDir })
+  // Whoever uses the embedded store does not load a database driver.
+  const { openPostgresStore } = await import('./postgres.ts')
+  return openPostgresStore({ connectionString: choice.url.reveal() })
 }

@@ -1,7 +1,7 @@
 /** Runs operations on a pool of PostgreSQL connections: grouped writes, pipelined statements, bounded in time. */
 import type { Pool, PoolClient, QueryResult } from 'pg'
 import type { Engine, Entry } from './group.ts'
-import { storeUnavailable } from './group.ts'
+import { isLasting, storeUnavailable } from './group.ts'
 import type { Ask, Operation } from './statement.ts'
 import { type Tell, type TransactionRules, transaction } from './transaction.ts'
 import { makeWriteQueue, retryRead } from './write-queue.ts'
@@ -10,6 +10,11 @@ const transactionRules: TransactionRules = {
   begin: { sql: 'BEGIN', name: 'begin' },
   clock: { sql: 'select floor(extract(epoch from clock_timestamp()) * 1000)::bigint as now', name: 'clock' },
   isPassing,
+}
+/** Commits without waiting for the disk. */
+const softRules: TransactionRules = {
+  ...transactionRules,
+  soften: { sql: 'SET LOCAL synchronous_commit = off', name: 'soften' },
 }
 
 export function makePostgresEngine(pool: Pool, { deadlineMs }: { deadlineMs: number }): Engine {
@@ -30,7 +35,8 @@ export function makePostgresEngine(pool: Pool, { deadlineMs }: { deadlineMs: num
 
   function commit(group: readonly Entry[]): Promise<Tell[]> {
     const deadline = Math.min(...group.map((entry) => entry.deadline))
-    return onConnection(() => transaction(group, transactionRules), deadline)
+    const rules = isLasting(group) ? transactionRules : softRules
+    return onConnection(() => transaction(group, rules), deadline)
   }
 
   const queue = makeWriteQueue({ deadlineMs, largestGroup: 500, parallel: 3, commit, isPassing })

@@ -1,7 +1,7 @@
 /** Runs operations on one SQLite connection. Every statement is synchronous; waiting for the lock is not. */
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import type { Engine, Entry } from './group.ts'
-import { storeUnavailable } from './group.ts'
+import { isLasting, storeUnavailable } from './group.ts'
 import type { Ask, Operation, Statement } from './statement.ts'
 import { type Tell, type TransactionRules, transaction } from './transaction.ts'
 import { makeWriteQueue, retryRead } from './write-queue.ts'
@@ -38,8 +38,18 @@ export function makeSqliteEngine(db: DatabaseSync, { deadlineMs }: { deadlineMs:
     return step.value
   }
 
+  let synchronous = ''
+
+  /** FULL waits for the disk at every commit, NORMAL (in WAL mode) leaves that to the next one that does. */
+  function setSynchronous(wanted: 'FULL' | 'NORMAL'): void {
+    if (wanted === synchronous) return
+    db.exec(`PRAGMA synchronous = ${wanted}`)
+    synchronous = wanted
+  }
+
   function commit(group: readonly Entry[]): Tell[] {
     try {
+      setSynchronous(isLasting(group) ? 'FULL' : 'NORMAL')
       return drive(transaction(group, transactionRules))
     } catch (error) {
       if (db.isTransaction) db.exec('ROLLBACK')

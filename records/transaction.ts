@@ -4,6 +4,8 @@ import type { Operation, Statement } from './statement.ts'
 
 export interface TransactionRules {
   begin: Statement
+  /** Follows `begin` in the same round trip. */
+  soften?: Statement
   /** A row with `now`, the store's clock in milliseconds; without it the clock is this machine's. */
   clock?: Statement
   /** The connection or the database is at fault, not the member: the whole group is to be tried again. */
@@ -34,13 +36,14 @@ export function* transaction(entries: readonly Entry[], rules: TransactionRules)
   return tells
 }
 
-function* begin({ begin, clock }: TransactionRules): Operation<number> {
+function* begin({ begin, soften, clock }: TransactionRules): Operation<number> {
   if (clock === undefined) {
     yield* run(begin)
     return Date.now()
   }
-  const [, rows] = yield [begin, clock].map((statement) => ({ statement, values: [] }))
-  return (rows as { now: number }[])[0]!.now
+  const statements = soften === undefined ? [begin, clock] : [begin, soften, clock]
+  const answers = yield statements.map((statement) => ({ statement, values: [] }))
+  return (answers.at(-1) as { now: number }[])[0]!.now
 }
 
 function* runTogether(entries: readonly Entry[], now: number): Operation<Tell[]> {

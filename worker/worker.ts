@@ -42,7 +42,7 @@ const longestPauseMs = 5_000
 /** Flights that wait (for a store, for a call elsewhere) must not keep ready ones from the free places. */
 const spareActivities = 4
 const guardActivities = 1_000
-const cachedWorkflows = 1_000
+const cachedWorkflows = 300
 
 export function startWorkers(options: WorkersOptions): Workers {
   const draining = new AbortController()
@@ -119,6 +119,8 @@ async function createWorkers(
     // With the default of 10 s, the workflows of a killed worker wait that long for it.
     stickyQueueScheduleToStartTimeout: '1s',
     maxCachedWorkflows: cachedWorkflows,
+    // One isolate is enough: a flight's decisions take microseconds, and each isolate costs tens of megabytes.
+    workflowThreadPoolSize: 1,
   } as const
   const places = makePlaces(concurrency)
   const flights = await TemporalWorker.create({

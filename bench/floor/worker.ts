@@ -1,10 +1,17 @@
 /** A worker for the bare workflow, in a process of its own. Arguments: Temporal address, platform origin. */
 import { fileURLToPath } from 'node:url'
-import { makeTelemetryFilterString, NativeConnection, Runtime, Worker } from '@temporalio/worker'
+import {
+  DefaultLogger,
+  makeTelemetryFilterString,
+  NativeConnection,
+  Runtime,
+  Worker,
+} from '@temporalio/worker'
 import { Pool } from 'undici'
 
 const [address = '', platform = ''] = process.argv.slice(2)
 Runtime.install({
+  logger: new DefaultLogger('ERROR'),
   telemetryOptions: { logging: { filter: makeTelemetryFilterString({ core: 'ERROR', other: 'ERROR' }) } },
 })
 const pool = new Pool(platform, { connections: 64, pipelining: 1 })
