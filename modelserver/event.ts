@@ -21,9 +21,9 @@ export interface EventFields {
   trigger: Trigger
 }
 
-/** `body` is what was parsed, raw bytes where nothing could parse them, or undefined. */
+/** `id` may be constructed empty: then one is made. `body` is what was parsed, raw bytes where nothing could parse them, or undefined. */
 export class ModelEvent implements EventFields {
-  id: string
+  #id: string
   path: string
   method: string
   headers: EventHeaders
@@ -33,7 +33,7 @@ export class ModelEvent implements EventFields {
   readonly #abort: AbortParent
 
   constructor(fields: EventFields, abort: AbortParent = new AbortSource()) {
-    this.id = fields.id
+    this.#id = fields.id
     this.path = fields.path
     this.method = fields.method
     this.headers = fields.headers
@@ -41,6 +41,16 @@ export class ModelEvent implements EventFields {
     this.body = fields.body
     this.trigger = fields.trigger
     this.#abort = abort
+  }
+
+  /** The one that was sent; where there is none, one is made when somebody asks. */
+  get id(): string {
+    if (this.#id === '') this.#id = newEventId()
+    return this.#id
+  }
+
+  set id(id: string) {
+    this.#id = id
   }
 
   /** Aborts when the caller goes away or the server stops by force. */

@@ -4,9 +4,12 @@ import { parseBodyPath } from './body-path.ts'
 import { batchContext, type RequestContext } from './context.ts'
 import { errorText, RuntimeError, ValueError } from './errors.ts'
 import { type ModelClass, type ModelOptions, V2ModelServer } from './model.ts'
+import type { Feature } from './model-spec.ts'
+import { tensorSpecs } from './oip.ts'
 import type { Readable } from './readiness.ts'
 import { Batcher, listBatches, type ModelMetrics, ModelQueue, tensorBatches } from './scheduling/index.ts'
 import type { HostServices, ModelSettings } from './settings.ts'
+import type { TensorSpec } from './tensors/index.ts'
 import { Recorder, registerEndpoint } from './tracking/index.ts'
 import { warm } from './warmup.ts'
 
@@ -26,6 +29,9 @@ export class ModelHost implements Readable {
   readonly inputPath: readonly string[] | undefined
   readonly resultPath: readonly string[] | undefined
   state: HostState = 'LOADING'
+  readonly #specs: {
+    [side in 'inputs' | 'outputs']?: { features: readonly Feature[] | undefined; specs: TensorSpec[] }
+  } = {}
   failure = ''
   loading: Promise<void> = Promise.resolve()
 
@@ -51,6 +57,24 @@ export class ModelHost implements Readable {
 
   get isLeaving(): boolean {
     return this.state === 'UNLOADING'
+  }
+
+  /** The declared inputs that are tensors. */
+  get tensorInputs(): readonly TensorSpec[] {
+    return this.#declared('inputs', this.model.modelSpec?.inputs)
+  }
+
+  get tensorOutputs(): readonly TensorSpec[] {
+    return this.#declared('outputs', this.model.modelSpec?.outputs)
+  }
+
+  /** Read at every request, and a model may set another spec at any time: remembered per list. */
+  #declared(side: 'inputs' | 'outputs', features: readonly Feature[] | undefined): readonly TensorSpec[] {
+    const known = this.#specs[side]
+    if (known !== undefined && known.features === features) return known.specs
+    const specs = tensorSpecs(features)
+    this.#specs[side] = { features, specs }
+    return specs
   }
 
   /** Whether the body of this operation goes to the tensor codec as bytes, unparsed. */

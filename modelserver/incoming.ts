@@ -1,15 +1,7 @@
 /** A request as a transport hands it over, and the event made of it (specification, 3.2). */
 
 import type { AbortSource } from './abort.ts'
-import {
-  type EventFields,
-  type EventHeaders,
-  hasNoPath,
-  header,
-  ModelEvent,
-  newEventId,
-  type Trigger,
-} from './event.ts'
+import { type EventFields, type EventHeaders, hasNoPath, header, ModelEvent, type Trigger } from './event.ts'
 
 export interface Incoming {
   readonly method: string
@@ -37,7 +29,7 @@ export function toEvent(incoming: Incoming, rules: EventRules): ModelEvent {
   const path = rules.eventPathHeader ? (header(headers, 'mlrun-event-path') ?? incoming.path) : incoming.path
   return new ModelEvent(
     {
-      id: header(headers, 'mlrun-event-id') || newEventId(),
+      id: header(headers, 'mlrun-event-id') ?? '',
       path: hasNoPath(trigger) ? '/' : path,
       method,
       headers,
@@ -51,7 +43,7 @@ export function toEvent(incoming: Incoming, rules: EventRules): ModelEvent {
 
 /** An event that a stream's reader hands over. Text is taken as bytes, so that its content type decides; an object stays. */
 export function streamEvent(given: Partial<EventFields>, abort: AbortSource): ModelEvent {
-  const { id = newEventId(), path = '/', contentType = '', trigger = { kind: '', name: '' } } = given
+  const { id = '', path = '/', contentType = '', trigger = { kind: '', name: '' } } = given
   const body = typeof given.body === 'string' ? Buffer.from(given.body) : given.body
   const typed = contentType === '' ? {} : { 'content-type': contentType }
   return new ModelEvent(

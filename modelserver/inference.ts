@@ -7,7 +7,7 @@ import { errorMessage, errorText, HttpError } from './errors.ts'
 import { isPlainObject, type ModelEvent } from './event.ts'
 import { namedUnwritten } from './faults.ts'
 import type { ModelHost } from './host.ts'
-import { oipEnvelope, readRequest, tensorSpecs } from './oip.ts'
+import { oipEnvelope, readRequest } from './oip.ts'
 import { ensureReady } from './readiness.ts'
 import { isAsyncIterable, plainList } from './reply.ts'
 import { checkRequestedOutputs, type InferRequest, snapshotTensor } from './tensors/index.ts'
@@ -44,10 +44,7 @@ export async function answer(host: ModelHost, event: ModelEvent, asked: Asked): 
   let streaming = false
   try {
     const body = host.inputPath === undefined ? event.body : extract(event.body, host.inputPath)
-    const tensors =
-      asked.protocol === 'oip'
-        ? readRequest(event, body, tensorSpecs(host.model.modelSpec?.inputs))
-        : undefined
+    const tensors = asked.protocol === 'oip' ? readRequest(event, body, host.tensorInputs) : undefined
     const sent = tensors ?? objectOf(body, asked.op, host)
     const id: unknown = Reflect.get(sent, 'id') ?? event.id
     const ctx = new RequestContext(event, id, asked.op, asked.protocol, start)
@@ -83,7 +80,7 @@ async function prepare(
   const fromMs = performance.now()
   const request = await model.validate(await model.preprocess(sent, ctx.op, ctx), ctx.op, ctx)
   if (tensors !== undefined && ctx.op !== 'explain') {
-    checkRequestedOutputs(tensors, tensorSpecs(model.modelSpec?.outputs))
+    checkRequestedOutputs(tensors, host.tensorOutputs)
   }
   host.metrics.preprocess((performance.now() - fromMs) / 1000)
   return request
@@ -152,7 +149,7 @@ function envelopeOf(
 ): object {
   const { model, services } = host
   if (tensors !== undefined && hook === 'predict') {
-    return oipEnvelope(model, ctx, result, tensors, tensorSpecs(model.modelSpec?.outputs))
+    return oipEnvelope(model, ctx, result, tensors, host.tensorOutputs)
   }
   const envelope: Record<string, unknown> = { id: ctx.id, model_name: model.name, outputs: plainList(result) }
   if (hook === 'predict' && services.timestamps) envelope.timestamp = formatWhen(ctx.start.epochMs)

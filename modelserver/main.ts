@@ -1,6 +1,5 @@
 /** The model server as a process: `node modelserver/main.ts <module.ts>`. Reads flags and environment; flags win. */
 
-import { pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
 import { type ServeOptions, serve } from './serve.ts'
 
@@ -69,4 +68,4 @@ async function main(): Promise<number> {
 }
 
 // The process ends even if a model left a timer or a socket behind.
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) process.exit(await main())
+if (import.meta.main) process.exit(await main())

@@ -4,7 +4,6 @@
  */
 
 import { readFile, writeFile } from 'node:fs/promises'
-import { pathToFileURL } from 'node:url'
 import { fitSoftmax, probabilities, type SoftmaxModel } from './softmax.ts'
 
 /** Fits the model on `iris.csv` beside this file. `accuracy` is measured on every fifth row, kept out of training. */
@@ -31,7 +30,7 @@ export async function train(): Promise<{ model: SoftmaxModel; accuracy: number }
   return { model, accuracy: right.length / held.length }
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+if (import.meta.main) {
   const { model, accuracy } = await train()
   await writeFile(new URL('model.json', import.meta.url), `${JSON.stringify(model, null, 2)}\n`)
   process.stdout.write(
