@@ -177,11 +177,12 @@ async function peakOf(container: Container, id: string): Promise<number | undefi
   return stats?.memory_stats.max_usage ?? stats?.memory_stats.usage
 }
 
-/** Removes expired containers of this engine, whoever made them. */
-export async function sweepDocker(settings: DockerSettings, now: Date): Promise<Sweep> {
+/** Removes containers of this engine that expired before `now`, whoever made them; with `host`, only that host's. */
+export async function sweepDocker(settings: DockerSettings, now: Date, host?: string): Promise<Sweep> {
   const engine = engineOf(settings, { clientTimeoutSeconds: 60 })
   const sweep: Sweep = { removed: [], failed: [] }
-  const filters = { label: ['infra-validation/job', 'infra-validation/expires-at'] }
+  const owner = host === undefined ? [] : [`infra-validation/host=${host}`]
+  const filters = { label: ['infra-validation/job', 'infra-validation/expires-at', ...owner] }
   const listed = await engine.listContainers({ all: true, filters }).catch((error: unknown) => {
     throw unavailable(error)
   })

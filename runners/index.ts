@@ -11,7 +11,7 @@ import { makeEndpointRunner } from './endpoint.ts'
 import type { Job } from './job.ts'
 import { makeKubernetesRunner, sweepKubernetes } from './kubernetes.ts'
 import type { KubernetesSettings } from './kubernetes-client.ts'
-import type { RunnerOptions } from './lifecycle.ts'
+import { type RunnerOptions, textOf } from './lifecycle.ts'
 import { makeProcessRunner, type ProcessSettings, sweepProcesses } from './process.ts'
 import type { ResolvedImage, Runner, Sweep } from './runner.ts'
 
@@ -22,6 +22,8 @@ export interface RunnerSettings {
   kubernetes?: KubernetesSettings
   endpoint?: boolean
 }
+
+export type Sweeps = Partial<Record<PlatformKind, Sweep>>
 
 export interface Runners {
   /** Throws `CONFIG_INVALID` when this worker does not offer the job's platform. */
@@ -37,9 +39,13 @@ export interface Runners {
     deadline: Deadline,
     signal?: AbortSignal,
   ): Promise<ResolvedImage>
-  /** Removes every job of these platforms that expired before `now`. */
-  sweep(now: Date): Promise<Partial<Record<PlatformKind, Sweep>>>
+  /** Removes every job of these platforms that expired before `now`. Never throws; job `*` stands for a platform. */
+  sweep(now: Date): Promise<Sweeps>
+  /** Removes all jobs of a host, expired or not: for the graceful end of its worker. Never throws. */
+  stopHost(host: string): Promise<Sweeps>
 }
+
+const endOfTime = new Date(8_640_000_000_000_000)
 
 /** Runners that live on the host of their worker: their activities go to that host's task queue. */
 export const hostBound = {
@@ -74,13 +80,30 @@ export function makeRunners(settings: RunnerSettings): Runners {
       return { image, digest: digest ?? '', digestKind: digest === undefined ? 'none' : 'manifest' }
     },
     async sweep(now) {
-      return {
-        ...(settings.process && { process: await sweepProcesses(settings.process, now) }),
-        ...(settings.docker && { docker: await sweepDocker(settings.docker, now) }),
-        ...(settings.kubernetes && { kubernetes: await sweepKubernetes(settings.kubernetes, now) }),
-      }
+      const { process, docker, kubernetes } = settings
+      return await each({
+        ...(process && { process: () => sweepProcesses(process, now) }),
+        ...(docker && { docker: () => sweepDocker(docker, now) }),
+        ...(kubernetes && { kubernetes: () => sweepKubernetes(kubernetes, now) }),
+      })
+    },
+    async stopHost(host) {
+      const { process, docker } = settings
+      return await each({
+        ...(process && { process: () => sweepProcesses(process, endOfTime) }),
+        ...(docker && { docker: () => sweepDocker(docker, endOfTime, host) }),
+      })
     },
   }
+}
+
+/** One platform that is away does not keep the others from being swept. */
+async function each(sweeps: Partial<Record<PlatformKind, () => Promise<Sweep>>>): Promise<Sweeps> {
+  const done = Object.entries(sweeps).map(async ([kind, sweep]): Promise<[string, Sweep]> => {
+    const failed = (error: unknown): Sweep => ({ removed: [], failed: [{ job: '*', error: textOf(error) }] })
+    return [kind, await sweep().catch(failed)]
+  })
+  return Object.fromEntries(await Promise.all(done))
 }
 
 export { type Job, jobKeyOf, jobNameOf, jobOf, secretNamesOf } from './job.ts'

@@ -1,5 +1,5 @@
 /** The phases of an attempt on a ready server: waiting, requests, goldens, load, and what a dying job does to them. */
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import type { Observation } from '../contracts/validation-record.ts'
 import type { ProbeRequest } from '../contracts/validation-requests.ts'
 import { deadlineIn } from '../protocols/deadline.ts'
@@ -134,6 +134,20 @@ test('BUG-10: a request that never answers ends at its limit, the phase at its b
   const spent = await phaseOf(hang, { deadline: deadlineIn(80) })
   expect((await runRequests(spent.phase, requests)).failure).toMatchObject({ class: 'DEADLINE_EXCEEDED' })
   expect(spent.server.calls).toHaveLength(1)
+})
+
+test('BUG-10: setting the wall clock back lengthens no limit', async () => {
+  vi.useFakeTimers({ toFake: ['Date'] })
+  onTestFinished(() => {
+    vi.useRealTimers()
+  })
+  const { server, phase } = await phaseOf(hang, { deadline: deadlineIn(300), requestTimeoutMs: 100 })
+  const sending = runRequests(phase, requests.slice(0, 1))
+  const waiting = waitFor({ ...phase, deadline: deadlineIn(50) })
+  await vi.waitFor(() => expect(server.calls.length).toBeGreaterThan(0))
+  vi.setSystemTime(Date.now() - 3_600_000)
+  expect((await sending).failure).toBeDefined()
+  await expect(waiting).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED' })
 })
 
 test('a job that dies beside a phase cancels it', async () => {

@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import { ServiceError } from '../contracts/errors.ts'
 import type { Observation } from '../contracts/validation-record.ts'
 import { deadlineIn } from '../protocols/deadline.ts'
+import { makeRunners } from '../runners/index.ts'
 import { jobKeyOf, jobSpecDigest, labelsOf, launchOf, secretNamesOf } from '../runners/job.ts'
 import { makeRunner, type RunnerOptions } from '../runners/lifecycle.ts'
 import { maskSecrets, tailOf } from '../runners/output.ts'
@@ -178,6 +179,17 @@ test('only the transitions of the table are legal', () => {
   record.to('End', 'x')
   record.to('End', 'again is no step')
   expect(record.transitions).toHaveLength(4)
+})
+
+test('the door makes what is offered, refuses the rest, and sweeps each platform for itself', async () => {
+  const runners = makeRunners({ docker: { baseUrl: 'unix:///nowhere/docker.sock' } })
+  expect(runners.of(tinyJob(endpoint)).state).toBe('Initial')
+  expect(() => runners.of(tinyJob({ kind: 'process' }))).toThrow(
+    expect.objectContaining({ code: 'CONFIG_INVALID', message: expect.stringContaining('process') }),
+  )
+  expect(await runners.sweep(new Date())).toMatchObject({ docker: { removed: [], failed: [{ job: '*' }] } })
+  const { binary, platform } = tinyJob({ kind: 'process' }, 'good', { binary: { command: ['serve'] } })
+  expect(await runners.resolveImage(binary, platform, soon())).toMatchObject({ digestKind: 'command' })
 })
 
 test('a job key depends on workflow, first run, binary and attempt, and on nothing else', () => {
