@@ -253,6 +253,10 @@ export const keys = {
   PERDURE_MODELS: text('', 'Models file (YAML or JSON): model names to platforms; re-read on SIGHUP'),
   GATE: oneOf('off', ['off', 'warn', 'required'], 'Whether models without a valid blessing are served'),
   MODEL_NAME: text('', 'Label, and default filter of /delete_pending'),
+  UPLOAD_S3_BUCKET: text('', 'S3 bucket for uploaded files; empty = the folder files in the data folder'),
+  UPLOAD_S3_ENDPOINT: url('', ['http:', 'https:'], 'Address of an S3-compatible service; empty = AWS'),
+  UPLOAD_S3_REGION: text('us-east-1', 'Its region; credentials come from the AWS environment'),
+  UPLOAD_S3_PREFIX: text('', 'Put before every object name, such as perdure/'),
   UPLOAD_WEBHOOK_ADDRESS: peer('', 'host:port put into inputs.upload_webhook; empty = the API itself'),
 
   WORKER_CONCURRENCY: integer(
@@ -427,7 +431,25 @@ export type StoreSettings =
   | { kind: 'sqlite'; dataDir: string }
   | { kind: 'postgres'; dataDir: string; url: Secret }
 
-function store(read: Reader): { store: StoreSettings; retentionMs: number; maxUploadBytes: number } {
+/** Where uploaded files lie. */
+export type FileSettings =
+  | { kind: 'folder'; dataDir: string }
+  | { kind: 's3'; bucket: string; region: string; prefix: string; endpoint?: string }
+
+function files(read: Reader, dataDir: string): FileSettings {
+  const bucket = read('UPLOAD_S3_BUCKET')
+  const endpoint = read('UPLOAD_S3_ENDPOINT')
+  const s3 = { region: read('UPLOAD_S3_REGION'), prefix: read('UPLOAD_S3_PREFIX') }
+  if (bucket === '') return { kind: 'folder', dataDir }
+  return { kind: 's3', bucket, ...s3, ...(endpoint !== '' && { endpoint }) }
+}
+
+function store(read: Reader): {
+  store: StoreSettings
+  files: FileSettings
+  retentionMs: number
+  maxUploadBytes: number
+} {
   const dataDir = resolve(read('PERDURE_DATA_DIR'))
   const database = read('DATABASE_URL')
   const old = read('REDIS_KEY_DURATION')
@@ -436,6 +458,7 @@ function store(read: Reader): { store: StoreSettings; retentionMs: number; maxUp
       database === ''
         ? { kind: 'sqlite', dataDir }
         : { kind: 'postgres', dataDir, url: new Secret(database) },
+    files: files(read, dataDir),
     retentionMs: read.given('RECORD_RETENTION') ? read('RECORD_RETENTION') : old,
     maxUploadBytes: read('MAX_UPLOAD_SIZE'),
   }

@@ -14,7 +14,7 @@ export async function runRecordsProcess(config: RecordsConfig, stop: AbortSignal
   const store = await openStore(config.store)
   try {
     const app = makeRecordApp(
-      { store, bytes: openFiles(config.store), tokens: makeUploadTokens(config.apiKey.reveal()) },
+      { store, bytes: await openFiles(config.files), tokens: makeUploadTokens(config.apiKey.reveal()) },
       {
         apiKey: config.apiKey.reveal(),
         maxBodyBytes: config.maxBodyBytes,

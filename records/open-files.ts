@@ -3,11 +3,15 @@ import { join } from 'node:path'
 import type { FileBytes } from './files.ts'
 import { makeFolderFiles } from './folder-files.ts'
 
-export interface FileChoice {
-  /** Files lie in its folder `files`. */
-  dataDir: string
-}
+/** Structural twin of the settings that config.ts reads. */
+export type FileChoice =
+  | { kind: 'folder'; dataDir: string }
+  | { kind: 's3'; bucket: string; region: string; prefix: string; endpoint?: string }
 
-export function openFiles({ dataDir }: FileChoice): FileBytes {
-  return makeFolderFiles(join(dataDir, 'files'))
+export async function openFiles(choice: FileChoice): Promise<FileBytes> {
+  if (choice.kind === 'folder') return makeFolderFiles(join(choice.dataDir, 'files'))
+  // Whoever keeps files in a folder does not load the SDK.
+  const { makeS3Files } = await import('./s3-files.ts')
+  const { kind: _, ...settings } = choice
+  return makeS3Files(settings)
 }
