@@ -4,6 +4,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { train } from '../examples/iris/train.ts'
 import { errorText } from '../modelserver/errors.ts'
 import {
   createModelServer,
@@ -197,4 +198,14 @@ test('the ten lines of docs/model-server.md are served as written', async () => 
   await server.start()
   const { body } = await server.test(`${P}/doubles/infer`, { body: { inputs: [1, 2] } })
   expect(body).toMatchObject({ model_name: 'doubles', outputs: [2, 4] })
+})
+
+test('the sample classifier is what its training gives, and names nine of ten flowers it never saw', async () => {
+  const { model, accuracy } = await train()
+  expect(accuracy).toBeGreaterThan(0.9)
+  const stored = JSON.parse(await readFile(new URL('../examples/iris/model.json', import.meta.url), 'utf8'))
+  expect(model.labels).toEqual(stored.labels)
+  for (const [c, row] of model.weights.entries()) {
+    for (const [f, weight] of row.entries()) expect(weight).toBeCloseTo(stored.weights[c][f], 6)
+  }
 })
