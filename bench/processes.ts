@@ -8,6 +8,8 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 
 const compileCache = join(tmpdir(), 'perdure-bench-compile-cache')
+/** As `npm start` and the image start Node. */
+const nodeFlags = ['--max-semi-space-size=8']
 const root = new URL('../', import.meta.url)
 
 export interface Running {
@@ -27,7 +29,8 @@ export interface RunOptions {
 }
 
 export async function run(script: string, options: RunOptions = {}): Promise<Running> {
-  const child = spawn(process.execPath, [fileURLToPath(new URL(script, root)), ...(options.args ?? [])], {
+  const argv = [...nodeFlags, fileURLToPath(new URL(script, root)), ...(options.args ?? [])]
+  const child = spawn(process.execPath, argv, {
     stdio: ['ignore', 'pipe', 'inherit'],
     // As the npm scripts and the published command set it: without it, types are stripped anew at every start.
     env: { NODE_COMPILE_CACHE: compileCache, ...process.env, ...options.env },

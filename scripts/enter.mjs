@@ -17,6 +17,9 @@ const programs = {
   cli: ['cli/main.ts'],
 }
 
+// Short-lived objects are many and small: a small nursery costs little time and saves a hundred megabytes.
+const nodeFlags = (name) => (name === 'start' ? ['--max-semi-space-size=8'] : [])
+
 const [mode = '', ...args] = process.argv.slice(2)
 const program = Object.hasOwn(programs, mode) ? programs[mode] : undefined
 if (!program) fail(`say what to run: node scripts/enter.mjs ${Object.keys(programs).join('|')} [arguments]`)
@@ -37,7 +40,7 @@ if (mode === 'test') {
   )
   if (code !== 0) process.exit(code)
 }
-await become(node, [join(projectRoot, program[0]), ...program.slice(1), ...args])
+await become(node, [...nodeFlags(mode), join(projectRoot, program[0]), ...program.slice(1), ...args])
 
 /** Replaces this process, so that signals, exit code and terminal belong to the program; older Nodes start a child. */
 async function become(file, argv) {

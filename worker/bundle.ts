@@ -1,10 +1,11 @@
 /** The workflow bundle: built once per version of the code and kept, because building takes seconds of CPU. */
+import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, extname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { bundleWorkflowCode } from '@temporalio/worker'
+import { promisify } from 'node:util'
 
 const here = dirname(fileURLToPath(import.meta.url))
 // `index.ts` in a checkout, `index.js` in the published package.
@@ -19,12 +20,9 @@ export interface Bundle {
 /** Path of a bundle that fits the code; built into `folder` if it is not there. Safe against concurrent building. */
 export async function workflowBundle(folder: string): Promise<Bundle> {
   const codePath = join(folder, `workflows-${digest()}.js`)
-  if (existsSync(codePath)) return { codePath }
-  const { code } = await bundleWorkflowCode({ workflowsPath: entry, logger: quiet })
-  mkdirSync(folder, { recursive: true })
-  const half = `${codePath}.${process.pid}`
-  writeFileSync(half, code)
-  renameSync(half, codePath)
+  if (!existsSync(codePath)) {
+    await promisify(execFile)(process.execPath, [join(here, `bundle-build${extension}`), entry, codePath])
+  }
   return { codePath }
 }
 
@@ -39,6 +37,3 @@ function digest(): string {
   }
   return hash.digest('hex').slice(0, 20)
 }
-
-const ignore = () => undefined
-const quiet = { log: ignore, trace: ignore, debug: ignore, info: ignore, warn: ignore, error: ignore }
