@@ -16,7 +16,7 @@ import { makeHeldCalls } from '../../records/held-calls.ts'
 import { openSqliteStore } from '../../records/sqlite.ts'
 import type { Store } from '../../records/store.ts'
 import { makeTerminalWaiter } from '../../records/terminal-waiter.ts'
-import { temporaryFolder } from './in-process.ts'
+import { temporaryFolder } from './folders.ts'
 import { json, type ScriptedServer, type Step, startScriptedServer } from './scripted-server.ts'
 
 export interface TestApiOptions {
