@@ -58,6 +58,7 @@ test('the mode follows from what is to be sent', () => {
 describe('faults', () => {
   const docker = { kind: 'docker' }
   const image = { kind: 'cog', image: 'a:1' }
+  const remote = { model: { uri: 's3://models/iris' } }
   const cases: [string, unknown, string[]][] = [
     ['BUG-01: no binary', request({}, { kind: 'tensorflow_serving' }, docker), ['servingSpec.binary.image']],
     ['no image', request({}, { kind: 'cog' }, docker), ['servingSpec.binary.image']],
@@ -100,12 +101,20 @@ describe('faults', () => {
     ],
     [
       'limits twice',
-      request({ limits: { cpus: 1 } }, image, { kind: 'kubernetes', resources: { limits: { cpu: '1' } } }),
+      request({ ...remote, limits: { cpus: 1 } }, image, {
+        kind: 'kubernetes',
+        resources: { limits: { cpu: '1' } },
+      }),
       ['limits'],
     ],
     [
+      'a path that no Pod can see',
+      request({}, image, { kind: 'kubernetes' }),
+      ['servingSpec.platform.modelClaim'],
+    ],
+    [
       'a deadline below the budgets',
-      request({}, image, { kind: 'kubernetes', activeDeadlineSeconds: 123 }),
+      request(remote, image, { kind: 'kubernetes', activeDeadlineSeconds: 123 }),
       ['servingSpec.platform.activeDeadlineSeconds'],
     ],
     [
