@@ -13,11 +13,11 @@ import type { ServerOptions, TrackingSettings } from './options.ts'
 import { errorReply, type Reply } from './reply.ts'
 import { ModelRouter } from './router.ts'
 import { Route, RouteTable } from './routes.ts'
-import { checkBatching, checkLimits, threadedModel } from './scheduling/index.ts'
+import { checkBatching, checkLimits } from './scheduling/index.ts'
 import { ServerPaths } from './server-paths.ts'
 import { makeServices, type ServerServices } from './services.ts'
 import type { ModelSettings } from './settings.ts'
-import { handlerOf, isModelClass, type RouteTarget } from './targets.ts'
+import { handlerOf, isModelClass, type RouteTarget, withThread } from './targets.ts'
 import { readAnswer, type TestAnswer, type TestOptions, testRequest } from './testing.ts'
 
 export type ServerState = 'new' | 'started' | 'draining' | 'stopped'
@@ -81,7 +81,7 @@ export class ModelServer {
     checkLimits(settings)
     if (settings.batching !== undefined) checkBatching(settings.batching)
     const route = new Route(key, settings.protocol ?? this.options.protocol ?? 'v2', {
-      settings: placed(key, settings),
+      settings: withThread(key, settings),
     })
     if (this.#state !== 'new') {
       route.unloaded = true
@@ -242,17 +242,6 @@ export class ModelServer {
 
 export function createModelServer(options: ServerOptions = {}): ModelServer {
   return new ModelServer(options)
-}
-
-/** With `isolate: 'thread'`, the settings with the class that runs the user's in a worker thread. */
-function placed(key: string, settings: ModelSettings): ModelSettings {
-  if (settings.isolate !== 'thread') return settings
-  const { module, maxOldGenerationMb, class: own } = settings
-  if (module === undefined)
-    throw new ValueError(`model ${key}: isolate needs the module that exports the class`)
-  const exportName = settings.export ?? own?.name ?? 'default'
-  const limit = maxOldGenerationMb === undefined ? {} : { maxOldGenerationMb }
-  return { ...settings, class: threadedModel({ module, exportName, ...limit }) }
 }
 
 async function within(work: Promise<unknown>, ms: number): Promise<void> {

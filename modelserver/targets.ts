@@ -1,9 +1,11 @@
-/** What may stand behind a route key that is no configured model. */
+/** What may stand behind a route key: a model class, in a thread or not, or a handler. Runs none of them. */
 
 import { ValueError } from './errors.ts'
 import type { ModelEvent } from './event.ts'
 import { type ModelClass, V2ModelServer } from './model.ts'
 import type { RouteHandler } from './routes.ts'
+import { threadedModel } from './scheduling/index.ts'
+import type { ModelSettings } from './settings.ts'
 
 /** A class whose instances answer events; made once, without arguments. */
 export type HandlerClass = new () => { doEvent(event: ModelEvent): unknown }
@@ -28,4 +30,15 @@ function isHandlerClass(target: RouteHandler | HandlerClass): target is HandlerC
   if (target.toString().startsWith('class'))
     throw new ValueError(`class ${target.name} has no doEvent method`)
   return false
+}
+
+/** With `isolate: 'thread'`, the settings with the class that runs the user's in a worker thread. */
+export function withThread(key: string, settings: ModelSettings): ModelSettings {
+  if (settings.isolate !== 'thread') return settings
+  const { module, maxOldGenerationMb, class: own } = settings
+  if (module === undefined)
+    throw new ValueError(`model ${key}: isolate needs the module that exports the class`)
+  const exportName = settings.export ?? own?.name ?? 'default'
+  const limit = maxOldGenerationMb === undefined ? {} : { maxOldGenerationMb }
+  return { ...settings, class: threadedModel({ module, exportName, ...limit }) }
 }
