@@ -14,6 +14,7 @@ import { ensureBaseImage } from './docker-image.mjs'
 import { provide as kubernetes } from './kubernetes.mjs'
 import { provide as postgres } from './postgres.mjs'
 import { run } from './run.mjs'
+import { provide as s3 } from './s3.mjs'
 
 const root = join(import.meta.dirname, '..')
 
@@ -39,6 +40,7 @@ const tools = {
     }
     return kubernetes()
   },
+  s3,
   java: async () => {
     await run('java', 'java', ['-version'], { limitMs: 60_000 })
     return 'java on PATH'
