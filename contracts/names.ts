@@ -18,6 +18,8 @@ export const workflowNames = {
   delivery: 'delivery',
   batch: 'batch',
   retention: 'retention',
+  cleanup: 'cleanup',
+  reaper: 'reaper',
 } as const
 
 /** Wakes a waiting flight before its timer: after `/unpause`, after a cancel. */
@@ -39,9 +41,14 @@ export function guardQueueOf(taskQueue: string): string {
   return `${taskQueue}-guard`
 }
 
-/** Host-bound runners (docker, process) listen on the queue of their host. */
-export function runnerQueueOf(host: string): string {
-  return `runner-${host}`
+/** Validations last minutes: on a queue of their own they keep no prediction from its place. */
+export function validationQueueOf(taskQueue: string): string {
+  return `${taskQueue}-validation`
+}
+
+/** Host-bound runners (docker, process) listen on the queue of their host; each deployment there on its own. */
+export function runnerQueueOf(host: string, taskQueue: string): string {
+  return `runner-${host}-${taskQueue}`
 }
 
 /** All ids of a flight share their first 18 characters, 60 of whose bits are random. */

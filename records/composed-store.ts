@@ -13,6 +13,7 @@ import type { Dialect } from './statement.ts'
 import type { Admission, NewSyncPrediction, NewTask, ProcessRole, Store, TaskChange } from './store.ts'
 import { makeTakes, type ReleaseRequest, type TakeRequest } from './takes.ts'
 import { makeTasks } from './tasks.ts'
+import { makeValidationStore } from './validation-rows.ts'
 import { startWatchdog, type WatchdogOptions } from './watchdog.ts'
 
 /** How a process shows the others that it lives. */
@@ -192,6 +193,8 @@ export function composeStore(
     addFile: (name, predictionId) => engine.write(addFile, { name, predictionId }),
     oldFiles: (createdBefore, limit) => engine.read(() => files.old(createdBefore.getTime(), limit)),
     forgetFiles: (names) => engine.write(forgetFiles, names),
+
+    validations: makeValidationStore(dialect, engine),
 
     async expire(endedBefore) {
       for (let total = 0; ; ) {

@@ -4,6 +4,15 @@ import { codeOf } from '../contracts/errors.ts'
 import type { UnstartedFlight } from '../contracts/flights.ts'
 import type { Lane, PlatformName } from '../contracts/names.ts'
 import type { PredictionStatus, TerminalStatus } from '../contracts/statuses.ts'
+import type { ValidationStore } from './validations.ts'
+
+export type {
+  AttemptPatch,
+  StoredAttempt,
+  StoredBlessing,
+  StoredValidation,
+  ValidationStore,
+} from './validations.ts'
 
 /** JSON as text, numbers digit for digit. The store never parses it. */
 export type JsonText = string
@@ -301,6 +310,8 @@ export interface Store {
   /** Names of files that are older and whose prediction is gone; at most `limit`. */
   oldFiles(createdBefore: Date, limit: number): Promise<string[]>
   forgetFiles(names: readonly string[]): Promise<void>
+
+  readonly validations: ValidationStore
 
   /** Deletes terminal records with nothing due that ended before; returns how many. */
   expire(endedBefore: Date): Promise<number>

@@ -9,7 +9,8 @@ export type OpenOptions = StoreOptions & { writeDeadlineMs?: number }
 /** As JSON, so that another process can open the same place. */
 export type Place = { kind: 'sqlite'; dataDir: string } | { kind: 'postgres'; connectionString: string }
 
-export type StoreCall = { [M in keyof Store]: [M, ...Parameters<Store[M]>] }[keyof Store]
+type Method = Exclude<keyof Store, 'validations'>
+export type StoreCall = { [M in Method]: [M, ...Parameters<Store[M]>] }[Method]
 
 export function openAt(place: Place, options: OpenOptions = {}): Promise<Store> {
   return place.kind === 'sqlite'
