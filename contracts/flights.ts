@@ -84,6 +84,11 @@ export interface GuardActivities {
   markStarted(prefixes: string[]): Promise<void>
 }
 
+export interface RetentionActivities {
+  /** How many records were deleted. Heartbeats. */
+  expireRecords(): Promise<number>
+}
+
 /** Search attributes of a flight (design, section 5). */
 export const searchAttributes = {
   modelName: 'ModelName',

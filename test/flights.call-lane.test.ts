@@ -1,6 +1,6 @@
 /** Flights in lane `call`, from submission to a terminal record: real Temporal, real store, scripted platform. */
 import { expect, test, vi } from 'vitest'
-import { flightIdOf, guardIdOf } from '../contracts/names.ts'
+import { flightIdOf, guardIdOf, guardQueueOf } from '../contracts/names.ts'
 import { recordHistory, startInProcess } from './support/in-process.ts'
 import { after, hang, json } from './support/scripted-server.ts'
 
@@ -129,4 +129,19 @@ test('a sync prediction is called by the API itself, without a workflow', async 
   const record = await lifecycle.service.predict(request(5))
   expect(record).toMatchObject({ status: 'succeeded', queueId: '' })
   expect(platform.calls).toHaveLength(1)
+})
+
+test('the retention workflow deletes terminal records that are old enough, and nothing that is open', async () => {
+  const { lifecycle, platform, request, client, store, taskQueue } = await startInProcess({ retentionMs: 1 })
+  const { id: old } = await lifecycle.service.submit(request(1))
+  await lifecycle.service.waitFor(old, 20_000)
+  platform.script(hang)
+  const { id: open } = await lifecycle.service.submit(request(2))
+  await vi.waitFor(() => expect(platform.calls).toHaveLength(2), deadline)
+  const options = { taskQueue: guardQueueOf(taskQueue), workflowId: `retention-${taskQueue}`, args: [] }
+  expect(await client.workflow.execute('retention', options)).toBe(1)
+  expect(await store.get(old)).toBeUndefined()
+  expect((await store.get(open))?.status).toBe('running')
+  await recordHistory(client, options.workflowId, 'retention')
+  await lifecycle.service.cancel(open)
 })

@@ -47,6 +47,7 @@ export async function runWorkers(config: WorkerConfig, parts: WorkerParts): Prom
     taskQueue,
     bundle: await workflowBundle(join(config.cacheDir, 'bundles')),
     concurrency: config.concurrency,
+    retentionMs: config.retentionMs,
     info: (text) => log.info(text),
     warn: (text) => log.warn(text),
   })

@@ -11,8 +11,10 @@ import { withFailures } from '../activities/failure.ts'
 import { makeFlightActivities } from '../activities/fly.ts'
 import { makeGuardActivities } from '../activities/guard.ts'
 import { makePlaces } from '../activities/places.ts'
+import { makeRetentionActivities } from '../activities/retention.ts'
 import { guardQueueOf } from '../contracts/names.ts'
 import type { Bundle } from './bundle.ts'
+import { makeSchedules } from './schedules.ts'
 import { registerSearchAttributes } from './search-attributes.ts'
 
 export interface WorkersOptions extends CallDeps {
@@ -22,6 +24,8 @@ export interface WorkersOptions extends CallDeps {
   bundle: Bundle
   /** Platform calls at once (`WORKER_CONCURRENCY`). */
   concurrency: number
+  /** Terminal records older than this are deleted. */
+  retentionMs: number
   warn(text: string): void
   info(text: string): void
 }
@@ -56,6 +60,7 @@ export function startWorkers(options: WorkersOptions): Workers {
     connection = await connect(options, draining.signal)
     if (connection === undefined) return started.resolve()
     await registerSearchAttributes(connection, options.namespace, options.warn)
+    await makeSchedules(connection, options, options.warn)
     workers = await createWorkers(options, connection, draining.signal)
     const runs = workers.map((worker) => worker.run())
     started.resolve()
@@ -133,7 +138,10 @@ async function createWorkers(
   const guards = await TemporalWorker.create({
     ...shared,
     taskQueue: guardQueueOf(taskQueue),
-    activities: withFailures(makeGuardActivities(store)),
+    activities: withFailures({
+      ...makeGuardActivities(store),
+      ...makeRetentionActivities(store, options.retentionMs),
+    }),
     maxConcurrentActivityTaskExecutions: guardActivities,
     shutdownGraceTime: 0,
   })

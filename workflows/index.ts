@@ -1,3 +1,4 @@
 /** Every workflow of the bundle. */
 export { flight } from './flight.ts'
 export { guard } from './guard.ts'
+export { retention } from './retention.ts'

@@ -35,6 +35,7 @@ export interface InProcessOptions {
   /** Default true; false = nobody takes anything. */
   worker?: boolean
   dataDir?: string
+  retentionMs?: number
 }
 
 export interface InProcess {
@@ -99,6 +100,7 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<In
       taskQueue,
       bundle: await workflowBundle(bundleFolder),
       concurrency,
+      retentionMs: options.retentionMs ?? 3_600_000,
       info: () => undefined,
       warn: () => undefined,
     })
