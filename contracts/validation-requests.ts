@@ -3,7 +3,8 @@ import { z } from 'zod'
 import type { BinaryKind } from './validation-serving.ts'
 
 const id = z.string().min(1).max(200)
-const anything = z.json()
+/** Any JSON value. `z.json()` refers to itself, which no OpenAPI generator follows to its end. */
+const anything = z.unknown()
 
 const Tensor = z.strictObject({
   name: z.string().min(1),
@@ -107,7 +108,7 @@ export type GoldenRule = z.infer<typeof Rule>
 
 /** Expected output: a tensor with its shape and datatype, or any JSON value where the server names none. */
 const ExpectedOutput = z.strictObject({
-  data: anything,
+  data: anything.refine((value) => value !== undefined, { error: 'is missing' }),
   shape: z.array(z.int().nonnegative()).optional(),
   datatype: z.string().min(1).optional(),
 })

@@ -39,7 +39,7 @@ export const binaryKinds = [
 export type BinaryKind = (typeof binaryKinds)[number]
 
 /** Compares one place of a JSON body: `a.b[0].c`. Without `equals` the place must exist. */
-const bodyRule = z.strictObject({ jsonPath: name, equals: z.json().optional() })
+const bodyRule = z.strictObject({ jsonPath: name, equals: z.unknown().optional() })
 export type BodyRule = z.infer<typeof bodyRule>
 
 const status = z.int().min(100).max(599)
@@ -51,7 +51,7 @@ export const CustomReadiness = z
         path: z.string().startsWith('/'),
         expectStatus: status.default(200),
         jsonPath: name.optional(),
-        equals: z.json().optional(),
+        equals: z.unknown().optional(),
       })
       .optional(),
     tcp: z.literal(true).optional(),
@@ -140,7 +140,7 @@ const DockerPlatform = z.strictObject({
   capAdd: z.array(name).default([]),
 })
 
-const json = z.record(z.string(), z.json())
+const json = z.record(z.string(), z.unknown())
 
 const KubernetesPlatform = z.strictObject({
   kind: z.literal('kubernetes'),

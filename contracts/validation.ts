@@ -31,7 +31,7 @@ export const Fields = z.strictObject({
   validationSpec: Budgets.prefault({}),
   requestSpec: RequestSpec.optional(),
   examples: Examples.optional(),
-  requests: z.array(z.record(z.string(), z.json())).default([]),
+  requests: z.array(z.record(z.string(), z.unknown())).default([]),
   goldens: z.array(Golden).default([]),
   load: Load.optional(),
   gates: Gates.prefault({}),

@@ -1,7 +1,8 @@
 /** The validation request: defaults, and every fault named with its field before anything is launched. */
+import { createRoute, OpenAPIHono } from '@hono/zod-openapi'
 import { describe, expect, test } from 'vitest'
 import { ServiceError } from '../contracts/errors.ts'
-import { configInvalid, modeOf, parseValidation } from '../contracts/validation.ts'
+import { configInvalid, modeOf, parseValidation, ValidationRequest } from '../contracts/validation.ts'
 import {
   anotherAttempt,
   attemptDelayMs,
@@ -162,6 +163,11 @@ describe('faults', () => {
       }),
       ['goldens[0].rules.z'],
     ],
+    [
+      'a golden without data',
+      request({ goldens: [{ request: { inputs: [tensor] }, outputs: { y: {} } }] }),
+      ['goldens[0].outputs.y.data'],
+    ],
     ['load without requests', request({ load: { requests: 10 } }), ['load']],
     ['latency gates without load', request({ gates: { maxP95Ms: 10 } }), ['gates.maxP95Ms']],
     [
@@ -181,6 +187,18 @@ describe('faults', () => {
     expect(error.code).toBe('CONFIG_INVALID')
     expect(error.message).toContain('surprise: is not a known field')
   })
+})
+
+test('the schema can be shown in OpenAPI', () => {
+  const content = { 'application/json': { schema: ValidationRequest } }
+  const app = new OpenAPIHono()
+  const responses = { 202: { description: 'accepted' } }
+  app.openapi(
+    createRoute({ method: 'post', path: '/v1/validations', request: { body: { content } }, responses }),
+    (c) => c.body(null, 202),
+  )
+  const document = app.getOpenAPI31Document({ openapi: '3.1.0', info: { title: 'test', version: '1' } })
+  expect(document.components?.schemas).toHaveProperty('ValidationRequest.properties.servingSpec')
 })
 
 describe('verdicts', () => {
