@@ -3,6 +3,7 @@ import { predictions } from './0001-predictions.ts'
 import { jobs } from './0002-jobs.ts'
 import { files } from './0003-files.ts'
 import { validations } from './0004-validations.ts'
+import { keyAge } from './0005-key-age.ts'
 
 /** Where the dialects differ. */
 export interface SchemaWords {
@@ -12,7 +13,7 @@ export interface SchemaWords {
 
 export type Migration = (words: SchemaWords) => string[]
 
-export const migrations: readonly Migration[] = [predictions, jobs, files, validations]
+export const migrations: readonly Migration[] = [predictions, jobs, files, validations, keyAge]
 
 /** Throws if the database was written by a newer version; else the statements that bring it up to date. */
 export function pendingStatements(version: number, words: SchemaWords): string[] {
