@@ -11,6 +11,9 @@ import { requirement } from './support/require.ts'
 import { Dbl, RowSums } from './support/sample-models.ts'
 
 const run = promisify(execFile)
+const integers = ['9007199254740993', '-9223372036854775808']
+const missing = 'Model with name nope does not exist.'
+const exploded = 'model exploded'
 
 /** Returns its inputs. */
 class Same extends V2ModelServer<InferRequest> {
@@ -43,7 +46,6 @@ requirement('python', () => pythonMissing('clients')).describe('tritonclient', (
   test('understands every answer, in JSON and binary, and its errors', async () => {
     const seen = await ask('clients', 'triton_http.py', ({ host }) => host)
     const sums = [6, 14]
-    const integers = ['9007199254740993', '-9223372036854775808']
     const index = (state: string, reason: string) => [
       { name: 'dbl', state: 'READY', reason: '' },
       { name: 'same', state, reason },
@@ -69,7 +71,10 @@ requirement('python', () => pythonMissing('clients')).describe('tritonclient', (
       integers: [integers, integers, integers, integers],
       bytes: [Buffer.from('grüße').toString('hex'), '00ff'],
       gzip: sums,
-      missing: ['404', 'Model with name nope does not exist.'],
+      lost: [],
+      missing: ['404', missing],
+      boom: ['500', exploded],
+      nan: ['500', expect.stringMatching(/NaN.*binary form/)],
       unknown_output: ['400', 'unknown output zzz'],
       unloaded: index('UNAVAILABLE', 'unloaded'),
       loaded: index('READY', ''),
@@ -86,6 +91,10 @@ requirement('python', () => pythonMissing('kserve')).describe('KServe’s Infere
       ready: true,
       model_ready: true,
       outputs: [answer, answer],
+      integers: [integers, integers],
+      missing: [404, missing],
+      shape: [400, 'inputs[0]: shape [3,2] needs 6 elements, got 2'],
+      boom: [500, exploded],
       predictions: { predictions: [6, 14] },
       explanations: { explanations: [{ weights: [0.5, 0.5] }] },
       v1_ready: true,

@@ -4,9 +4,17 @@ import json
 import sys
 
 import numpy as np
+from httpx import HTTPStatusError
 from kserve import InferenceRESTClient, InferInput, InferRequest, RESTConfig
 
 url = sys.argv[1]
+
+
+async def error(call):
+    try:
+        await call
+    except HTTPStatusError as failure:
+        return [failure.response.status_code, failure.response.json()["error"]]
 
 
 async def main():
@@ -24,6 +32,16 @@ async def main():
     for sent in (tensor, packed):
         answer = await v2.infer(url, InferRequest(model_name="dbl", infer_inputs=[sent], request_id="k1"), model_name="dbl")
         seen["outputs"].append([answer.id, answer.model_name, answer.outputs[0].as_numpy().tolist()])
+    seen["integers"] = []
+    for binary in (False, True):
+        big = InferInput("x", [2], "INT64")
+        big.set_data_from_numpy(np.array([2**53 + 1, -(2**63)], dtype=np.int64), binary_data=binary)
+        answer = await v2.infer(url, InferRequest(model_name="same", infer_inputs=[big]), model_name="same")
+        seen["integers"].append([str(value) for value in answer.outputs[0].as_numpy().tolist()])
+    row = {"name": "input0", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}
+    seen["missing"] = await error(v2.infer(url, {"inputs": [row]}, model_name="nope"))
+    seen["shape"] = await error(v2.infer(url, {"inputs": [{**row, "shape": [3, 2]}]}, model_name="dbl"))
+    seen["boom"] = await error(v2.infer(url, {"inputs": [row], "parameters": {"boom": True}}, model_name="dbl"))
     v1 = InferenceRESTClient(RESTConfig(protocol="v1", retries=0, timeout=30))
     seen["predictions"] = await v1.infer(url, {"instances": [[1, 2], [3, 4]]}, model_name="p1")
     seen["explanations"] = await v1.explain(url, "p1", {"instances": [[1, 2]]})
