@@ -5,8 +5,12 @@ import { hostname } from 'node:os'
 import { Client, Connection } from '@temporalio/client'
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js'
 import { inject, onTestFinished } from 'vitest'
+import { type Api, makeApp } from '../../api/app.ts'
 import { type Lifecycle, startLifecycle } from '../../api/lifecycle.ts'
 import type { AcceptedRequest } from '../../api/predictions.ts'
+import { makeLogger } from '../../logging.ts'
+import { makeMetrics } from '../../metrics.ts'
+import type { PlatformSettings } from '../../platforms/platform.ts'
 import { makePlatforms } from '../../platforms/platforms.ts'
 import { makeRouting } from '../../platforms/routing.ts'
 import { makeHeldCalls } from '../../records/held-calls.ts'
@@ -36,6 +40,8 @@ export interface InProcessOptions {
   worker?: boolean
   dataDir?: string
   retentionMs?: number
+  /** Default: platform v2 at the scripted server. Gets the server's address. */
+  settings?: (address: string, timeoutMs: number) => PlatformSettings
 }
 
 export interface InProcess {
@@ -51,6 +57,12 @@ export interface InProcess {
   /** A request for platform v2 whose inputs are `{"inputs":[n]}`. */
   request(n: number, more?: Partial<AcceptedRequest>): AcceptedRequest
   startWorker(): Promise<Workers>
+  /** The HTTP surface over all of it, without a port. */
+  app: Api
+}
+
+function v2Settings(address: string, timeoutMs: number): PlatformSettings {
+  return { platform: 'v2', address, protocol: 'mlrun', timeoutMs }
 }
 
 /** Starts everything; ends it when the test is over. */
@@ -70,12 +82,7 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<In
   })
   onTestFinished(() => platform.close())
 
-  const settings = {
-    platform: 'v2',
-    address: platform.address,
-    protocol: 'mlrun',
-    timeoutMs: taskTimeoutMs,
-  } as const
+  const settings = (options.settings ?? v2Settings)(platform.address, taskTimeoutMs)
   const platforms = makePlatforms([settings])
   const routing = makeRouting({ fallback: settings, explicitFallback: true })
 
@@ -126,7 +133,27 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<In
   })
   if (workers !== undefined) await lifecycle.opened
 
+  const app = makeApp(
+    {
+      service: lifecycle.service,
+      store,
+      routing,
+      platform: (name) => platforms.get(name),
+      readiness: { now: () => undefined },
+      metrics: makeMetrics(),
+      log: makeLogger({ development: false, logLevel: 'silent' }),
+    },
+    {
+      queue,
+      maxQueueSize: options.maxQueueSize ?? 1_000,
+      maxBodyBytes: 1_000_000,
+      modelName: '',
+      uploadWebhook: () => 'http://uploads.test/upload',
+    },
+  )
+
   const result: InProcess = {
+    app,
     lifecycle,
     store,
     platform,
