@@ -21,6 +21,8 @@ export function makeApp(deps: ApiDeps, settings: ApiSettings): Api {
 
   mountPredict(app, deps, settings)
   mountAsyncPredict(app, deps, settings)
+  // Before /task/{id}, which would take modelstatus for an id.
+  if (deps.recordRoutes !== undefined) app.route('/', deps.recordRoutes)
   mountTask(app, deps)
   mountCancel(app, deps)
   mountQueue(app, deps, settings)

@@ -1,19 +1,23 @@
 /** The API process: composes store, platforms, prediction service, routes and listener; owns their order, both ways. */
-import { randomBytes } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { pathToFileURL } from 'node:url'
 import { type ApiConfig, ConfigError, loadApi } from '../config.ts'
 import { type Logger, makeLogger } from '../logging.ts'
 import { type Metrics, makeMetrics } from '../metrics.ts'
 import { makePlatforms, type Platforms } from '../platforms/platforms.ts'
 import { makeRouting, type Routing, readModelsFile } from '../platforms/routing.ts'
+import { makeRecordRoutes } from '../records/app.ts'
 import { makeHeldCalls } from '../records/held-calls.ts'
 import { openStore } from '../records/open.ts'
+import { openFiles } from '../records/open-files.ts'
 import type { HeldCalls, Store, TerminalWaiter } from '../records/store.ts'
 import { makeTerminalWaiter } from '../records/terminal-waiter.ts'
+import { makeUploadTokens } from '../records/upload-tokens.ts'
 import { makeApp } from './app.ts'
 import { startLifecycle } from './lifecycle.ts'
 import { watchReadiness } from './readiness.ts'
 import { drainHttp, serveHttp } from './server.ts'
+import { observe } from './surface.ts'
 
 export interface ApiParts {
   store: Store
@@ -44,6 +48,7 @@ export async function startApi(config: ApiConfig, parts: ApiParts): Promise<Runn
   const { address, namespace, taskQueue, apiKey, tls } = config.temporal
   const platform = platforms.get
   let url = ''
+  const records = await composeRecords(config, parts)
 
   const lifecycle = startLifecycle({
     store,
@@ -64,14 +69,22 @@ export async function startApi(config: ApiConfig, parts: ApiParts): Promise<Runn
   })
   const readiness = watchReadiness(() => lifecycle.check())
   const app = makeApp(
-    { service: lifecycle.service, store, routing, platform, readiness, metrics, log },
+    {
+      service: lifecycle.service,
+      store,
+      routing,
+      platform,
+      readiness,
+      metrics,
+      log,
+      recordRoutes: records.routes,
+    },
     {
       queue: config.queue,
       maxQueueSize: config.maxQueueSize,
       maxBodyBytes: config.maxBodyBytes,
       modelName: config.modelName,
-      uploadWebhook: () =>
-        config.uploadWebhookAddress === '' ? `${url}/upload` : `http://${config.uploadWebhookAddress}/upload`,
+      uploadWebhook: () => records.uploadAddress(url),
     },
   )
   try {
@@ -90,6 +103,33 @@ export async function startApi(config: ApiConfig, parts: ApiParts): Promise<Runn
     readiness.stop()
     await lifecycle.stop()
     throw error
+  }
+}
+
+/** The record service beside the API, and where models upload for one prediction. */
+async function composeRecords(config: ApiConfig, { store, metrics, log }: ApiParts) {
+  const apiKey = config.recordsApiKey.reveal()
+  const tokens = makeUploadTokens(apiKey)
+  const address = config.uploadWebhookAddress === '' ? undefined : `http://${config.uploadWebhookAddress}`
+  const routes = makeRecordRoutes(
+    { store, bytes: await openFiles(config.files), tokens },
+    {
+      apiKey,
+      maxBodyBytes: config.maxBodyBytes,
+      maxFileBytes: config.maxUploadBytes,
+      ...(address !== undefined && { baseUrl: () => address }),
+      observe: (path, handler) => observe({ metrics, log }, path, 'inherited', handler),
+    },
+    (error) => log.error({ error }, 'request failed'),
+  )
+  return {
+    routes,
+    uploadAddress(url: string): string {
+      const base = address ?? url
+      if (apiKey === '') return `${base}/upload`
+      // A model sends no key: the address itself lets it upload, for as long as records last.
+      return `${base}/u/${tokens.issue(randomUUID(), config.retentionMs)}/upload`
+    },
   }
 }
 

@@ -1,8 +1,9 @@
 /** What every route is given and how it is mounted: described once, measured, logged, its errors answered. */
+import type { IncomingMessage } from 'node:http'
 import { performance } from 'node:perf_hooks'
 import type { HttpBindings } from '@hono/node-server'
 import type { OpenAPIHono, RouteConfig } from '@hono/zod-openapi'
-import type { Context } from 'hono'
+import type { Context, Hono } from 'hono'
 import type { PlatformName } from '../contracts/names.ts'
 import type { Logger } from '../logging.ts'
 import type { Metrics } from '../metrics.ts'
@@ -32,6 +33,8 @@ export interface ApiDeps {
   readiness: Pick<Readiness, 'now'>
   metrics: Metrics
   log: Logger
+  /** Routes of the record service, served on the same port: tasks of others, uploads, downloads. */
+  recordRoutes?: Hono<{ Bindings: { incoming?: IncomingMessage } }>
 }
 
 export interface ApiSettings {
@@ -66,12 +69,12 @@ export function mount(
 }
 
 /** The measured and logged form of a handler; never throws. `path` is the label of its metrics. */
-export function observe(
+export function observe<C extends { req: { method: string; path: string } }>(
   { metrics, log }: Pick<ApiDeps, 'metrics' | 'log'>,
   path: string,
   surface: Surface,
-  handler: Handler,
-): (c: ApiContext) => Promise<Response> {
+  handler: (c: C) => Response | Promise<Response>,
+): (c: C) => Promise<Response> {
   const measure = metrics.route(path)
   return async function observed(c) {
     const began = performance.now()

@@ -27,7 +27,7 @@ export function makeRecordRoutes(
   const app: RecordServiceApp = new Hono<RecordServiceEnv>()
   mountTaskRoutes(app, deps, settings)
   mountUploadRoutes(app, deps, settings)
-  mountDownloadRoutes(app, deps)
+  mountDownloadRoutes(app, deps, settings)
   app.onError((error) => errorAnswer(error, onUnexpected))
   return app
 }

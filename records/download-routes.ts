@@ -3,11 +3,22 @@ import { Readable } from 'node:stream'
 import { getMimeType } from 'hono/utils/mime'
 import { ServiceError } from '../contracts/errors.ts'
 import { type ByteRange, isFileName } from './files.ts'
-import { jsonText, type RecordServiceApp, type RecordServiceDeps } from './service.ts'
+import {
+  jsonText,
+  observed,
+  type RecordServiceApp,
+  type RecordServiceContext,
+  type RecordServiceDeps,
+  type RecordServiceSettings,
+} from './service.ts'
 
-export function mountDownloadRoutes(app: RecordServiceApp, { bytes }: RecordServiceDeps): void {
-  app.get('/files/:name', async (c) => {
-    const name = c.req.param('name')
+export function mountDownloadRoutes(
+  app: RecordServiceApp,
+  { bytes }: RecordServiceDeps,
+  settings: RecordServiceSettings,
+): void {
+  const download = async (c: RecordServiceContext) => {
+    const name = c.req.param('name') ?? ''
     const file = isFileName(name) ? await bytes.look(name) : undefined
     if (file === undefined) throw new ServiceError('not_found', 'file not found')
     const etag = `"${name}"`
@@ -35,7 +46,8 @@ export function mountDownloadRoutes(app: RecordServiceApp, { bytes }: RecordServ
     const status = part ? 206 : 200
     if (c.req.method === 'HEAD') return new Response(null, { status, headers })
     return new Response(Readable.toWeb(await bytes.read(name, part)) as ReadableStream, { status, headers })
-  })
+  }
+  app.get('/files/:name', observed(settings, '/files/:name', download))
 }
 
 /** RFC 9110, 14.1.2. Several ranges and what cannot be understood are answered with the whole file, as it allows. */

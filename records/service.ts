@@ -21,6 +21,8 @@ export interface RecordServiceSettings {
   maxFileBytes: number
   /** `http://host:port` under which files are downloaded; without it, where the upload came in. */
   baseUrl?: () => string
+  /** Around every handler, to measure and log it; `path` is its pattern. */
+  observe?: (path: string, handler: RecordHandler) => RecordHandler
 }
 
 /** The Node request is there under Node's server, not under `app.request()`. */
@@ -28,7 +30,17 @@ export interface RecordServiceEnv {
   Bindings: { incoming?: IncomingMessage }
 }
 export type RecordServiceContext = Context<RecordServiceEnv>
+export type RecordHandler = (c: RecordServiceContext) => Promise<Response>
 export type RecordServiceApp = Hono<RecordServiceEnv>
+
+/** The handler as its surroundings want to see it. */
+export function observed(
+  { observe }: RecordServiceSettings,
+  path: string,
+  handler: RecordHandler,
+): RecordHandler {
+  return observe?.(path, handler) ?? handler
+}
 
 /** Codes that these routes throw; anything else is a 500. */
 const httpStatus: Partial<Record<ErrorCode, number>> = {

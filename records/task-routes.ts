@@ -8,6 +8,7 @@ import { type PredictionStatus, predictionStatuses } from '../contracts/statuses
 import {
   checkKey,
   jsonText,
+  observed,
   type RecordServiceApp,
   type RecordServiceContext,
   type RecordServiceDeps,
@@ -42,8 +43,9 @@ const longestQuestionBytes = 64 * 1024
 export function mountTaskRoutes(
   app: RecordServiceApp,
   { store }: RecordServiceDeps,
-  { apiKey, maxBodyBytes }: RecordServiceSettings,
+  settings: RecordServiceSettings,
 ): void {
+  const { apiKey, maxBodyBytes } = settings
   const limited = bodyLimit({
     maxSize: maxBodyBytes,
     onError: () => {
@@ -51,7 +53,7 @@ export function mountTaskRoutes(
     },
   })
 
-  app.post('/task', limited, async (c) => {
+  const create = async (c: RecordServiceContext) => {
     checkKey(c, apiKey)
     const task = checked(NewTaskBody, await c.req.text())
     const created = await store.createTask({
@@ -66,9 +68,9 @@ export function mountTaskRoutes(
       throw new ServiceError('conflict', 'a task of this id exists with another model_name')
     }
     return jsonText(JSON.stringify({ id: task.id }))
-  })
+  }
 
-  app.put('/task', limited, async (c) => {
+  const change = async (c: RecordServiceContext) => {
     checkKey(c, apiKey)
     const body = checked(TaskChangeBody, await c.req.text())
     const record = await store.updateTask(body.id, changeOf(body))
@@ -76,9 +78,9 @@ export function mountTaskRoutes(
     // Sent for records that have expired: there is nothing to keep up to date.
     if (body.database_only) return jsonText(JSON.stringify({ id: body.id }))
     throw new ServiceError('not_found', 'task not found')
-  })
+  }
 
-  app.get('/task/modelstatus', async (c) => {
+  const modelStatus = async (c: RecordServiceContext) => {
     checkKey(c, apiKey)
     const text = await questionText(c)
     const question = checked(ModelStatusQuestion, text === '' ? JSON.stringify(c.req.query()) : text)
@@ -95,7 +97,11 @@ export function mountTaskRoutes(
       cursor = page.nextCursor
     } while (cursor !== undefined && found.length < longestAnswer)
     return jsonText(JSON.stringify(found.map(statusRow)))
-  })
+  }
+
+  app.post('/task', limited, observed(settings, '/task', create))
+  app.put('/task', limited, observed(settings, '/task', change))
+  app.get('/task/modelstatus', observed(settings, '/task/modelstatus', modelStatus))
 }
 
 /** For the stand-alone service; beside the API its own route of this path answers. */

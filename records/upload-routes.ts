@@ -5,6 +5,7 @@ import { ServiceError } from '../contracts/errors.ts'
 import {
   checkKey,
   jsonText,
+  observed,
   type RecordServiceApp,
   type RecordServiceContext,
   type RecordServiceDeps,
@@ -17,8 +18,9 @@ const largestBatch = 1_000
 export function mountUploadRoutes(
   app: RecordServiceApp,
   deps: RecordServiceDeps,
-  { apiKey, maxFileBytes, baseUrl }: RecordServiceSettings,
+  settings: RecordServiceSettings,
 ): void {
+  const { apiKey, maxFileBytes, baseUrl } = settings
   async function receive(
     c: RecordServiceContext,
     predictionId: string,
@@ -45,24 +47,30 @@ export function mountUploadRoutes(
   }
 
   /** The model-side library sends no key: the path says for which prediction it may upload. */
-  function predictionOf(token: string): string {
-    const verified = deps.tokens.verify(token)
+  function predictionOf(c: RecordServiceContext): string {
+    const verified = deps.tokens.verify(c.req.param('token') ?? '')
     if (verified === undefined) {
       throw new ServiceError('unauthorized', 'the upload address is not valid or has expired')
     }
     return verified.predictionId
   }
 
-  app.post('/upload', (c) => {
+  function ofNobody(c: RecordServiceContext): string {
     checkKey(c, apiKey)
-    return one(c, '')
-  })
-  app.post('/upload_batch', (c) => {
-    checkKey(c, apiKey)
-    return batch(c, '')
-  })
-  app.post('/u/:token/upload', (c) => one(c, predictionOf(c.req.param('token'))))
-  app.post('/u/:token/upload_batch', (c) => batch(c, predictionOf(c.req.param('token'))))
+    return ''
+  }
+
+  for (const [path, ownerOf, receiver] of [
+    ['/upload', ofNobody, one],
+    ['/upload_batch', ofNobody, batch],
+    ['/u/:token/upload', predictionOf, one],
+    ['/u/:token/upload_batch', predictionOf, batch],
+  ] as const) {
+    app.post(
+      path,
+      observed(settings, path, async (c) => receiver(c, ownerOf(c))),
+    )
+  }
 }
 
 function countOf(header: string | undefined): number {
