@@ -3,7 +3,7 @@
  * Refuses to start anything; all faults are reported together, each naming its key.
  */
 import { readFileSync } from 'node:fs'
-import { availableParallelism, homedir } from 'node:os'
+import { availableParallelism, homedir, hostname } from 'node:os'
 import { join, resolve } from 'node:path'
 import { inspect, parseEnv } from 'node:util'
 import { durationMs } from './contracts/durations.ts'
@@ -338,6 +338,8 @@ export const keys = {
     return number
   }),
   PERDURE_RUNNER_HOST: text('', 'Names the host of docker and process runners; required in containers'),
+  DOCKER_HOST: text('', 'Engine of the docker runner; empty = unix:///var/run/docker.sock'),
+  KUBECONFIG: text('', 'File of the kubernetes runner’s cluster; empty = the cluster the worker runs in'),
 
   REDIS_KEY_DURATION: duration('48h', 1, 'Old name of RECORD_RETENTION'),
   ENABLE_PERIODIC_CHECK: flag('false', 'Accepted without effect: nothing needs sweeping'),
@@ -640,6 +642,29 @@ export function loadApi(env: Env = environment()) {
 }
 export type ApiConfig = ReturnType<typeof loadApi>
 
+/** What a served candidate inherits of the worker's environment. */
+const passedOn = ['PATH', 'HOME', 'LANG', 'TMPDIR'] as const
+const secretPrefix = 'PERDURE_SECRET_'
+
+function runner(read: Reader, env: Env) {
+  return {
+    host: read('PERDURE_RUNNER_HOST') || hostname(),
+    dockerHost: read('DOCKER_HOST'),
+    kubeconfig: read('KUBECONFIG'),
+    environment: Object.fromEntries(
+      passedOn.flatMap((key): [string, string][] => (env[key] === undefined ? [] : [[key, env[key]]])),
+    ),
+    /** `PERDURE_SECRET_<NAME>`, for `valueFrom.secret` of validations. */
+    secrets: Object.fromEntries(
+      Object.entries(env).flatMap(([key, value]): [string, Secret][] =>
+        key.startsWith(secretPrefix) && value !== undefined
+          ? [[key.slice(secretPrefix.length), new Secret(value)]]
+          : [],
+      ),
+    ),
+  }
+}
+
 /** Settings of a worker process. */
 export function loadWorker(env: Env = environment()) {
   const read = reader(env)
@@ -652,7 +677,7 @@ export function loadWorker(env: Env = environment()) {
     ...webhooks(read),
     ...cache(read, env),
     shutdownDelayMs: read('SHUTDOWN_DELAY'),
-    runnerHost: read('PERDURE_RUNNER_HOST'),
+    runner: runner(read, env),
   }
   return read.done(() => parts)
 }
@@ -689,7 +714,7 @@ export function loadStart(env: Env = environment()) {
   const modelPort = read('PERDURE_MODEL_PORT')
   const parts = {
     ...apiParts(read, 'v2', { V2_ADDRESS: `127.0.0.1:${modelPort}` }),
-    runnerHost: read('PERDURE_RUNNER_HOST'),
+    runner: runner(read, env),
     ...cache(read, env),
     modelPort,
     embeddedTemporal: read.given('TEMPORAL_ADDRESS')

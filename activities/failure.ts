@@ -3,6 +3,7 @@ import { ApplicationFailure } from '@temporalio/activity'
 import { codeOf, retryable } from '../contracts/errors.ts'
 
 export function toFailure(error: unknown): Error {
+  if (error instanceof ApplicationFailure) return error
   if (error instanceof Error && error.name === 'CancelledFailure') return error
   const code = codeOf(error)
   const message = error instanceof Error ? error.message : String(error)

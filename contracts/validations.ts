@@ -1,5 +1,5 @@
 /** What validation workflows exchange with their activities: ids, small settings, statuses. A wire format: only add. */
-import type { GateResult, ImageDigestKind, JobRef, ModelDigestKind } from './validation-record.ts'
+import type { ImageDigestKind, JobRef, ModelDigestKind } from './validation-record.ts'
 import type { FailureClass, Verdict } from './validation-verdict.ts'
 
 /** Where a validation is, shown to whoever waits for it. */
@@ -36,6 +36,8 @@ export interface Progress {
 }
 
 export interface ValidationInput {
+  /** Where the activities that are bound to no host run; workflows themselves share the guards' queue. */
+  queue: string
   /** A validation whose spec this run takes over: set by schedules. */
   template?: string
   /** Where a run goes on after continue-as-new. */
@@ -78,8 +80,8 @@ export interface Opened {
   outcome: 'open' | 'unknown'
   /** Host of the worker that answered. */
   host: string
-  /** The runner lives on that host: everything of the jobs goes to its queue. */
-  hostBound: boolean
+  /** Set where the runner lives on that host: everything about its jobs goes to this queue. */
+  runnerQueue?: string
 }
 
 export interface Resolved {
@@ -190,6 +192,3 @@ export interface CleanupInput {
 export interface ReaperInput {
   queue: string
 }
-
-/** `gates` that failed, for messages. */
-export type ClosedGate = Pick<GateResult, 'name' | 'limit' | 'value'>

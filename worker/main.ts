@@ -12,6 +12,7 @@ import { makeHeldCalls } from '../records/held-calls.ts'
 import { openStore } from '../records/open.ts'
 import type { HeldCalls, Store } from '../records/store.ts'
 import { workflowBundle } from './bundle.ts'
+import { validationSettings } from './runners.ts'
 import { installRuntime } from './runtime.ts'
 import { startWorkers, type Workers } from './worker.ts'
 
@@ -38,6 +39,13 @@ export async function runWorkers(config: WorkerConfig, parts: WorkerParts): Prom
     resolve: (name) => routing.resolve(name),
     platform: (name) => platforms.get(name),
     onCall: ({ model, platform, code }) => metrics.platformCall(model, platform, code),
+    onUnknownWord({ model, platform, word }) {
+      log.warn(
+        { model, platform, word },
+        'the provider uses a status word unknown here; its job is polled on',
+      )
+      metrics.platformCall(model, platform, 'unknown_status')
+    },
     connection: {
       address,
       tls: tls === false ? null : tls,
@@ -48,6 +56,8 @@ export async function runWorkers(config: WorkerConfig, parts: WorkerParts): Prom
     bundle: await workflowBundle(join(config.cacheDir, 'bundles')),
     concurrency: config.concurrency,
     retentionMs: config.retentionMs,
+    expireFiles: (before) => expireFiles(store, files, before),
+    validation: validationSettings(config, (text) => log.warn(text)),
     info: (text) => log.info(text),
     warn: (text) => log.warn(text),
   })

@@ -16,6 +16,7 @@ import { guardQueueOf } from '../contracts/names.ts'
 import type { Bundle } from './bundle.ts'
 import { makeSchedules } from './schedules.ts'
 import { registerSearchAttributes } from './search-attributes.ts'
+import { createValidationWorkers, type ValidationSettings, type ValidationWorkers } from './validation.ts'
 
 export interface WorkersOptions extends CallDeps {
   connection: NativeConnectionOptions
@@ -26,16 +27,18 @@ export interface WorkersOptions extends CallDeps {
   concurrency: number
   /** Terminal records older than this are deleted. */
   retentionMs: number
+  /** Absent: this process runs no validations. */
+  validation?: ValidationSettings
   warn(text: string): void
   info(text: string): void
 }
 
 export interface Workers {
-  /** Resolves when both workers poll. */
+  /** Resolves when all workers poll. */
   started: Promise<void>
   /** Rejects if a worker fails for good; resolves after `stop`. */
   ended: Promise<void>
-  /** True while both poll. */
+  /** True while all poll. */
   running(): boolean
   /** Takes nothing new; calls that run go on, to the task timeout. Then the connection closes. */
   stop(): Promise<void>
@@ -51,6 +54,7 @@ const cachedWorkflows = 300
 export function startWorkers(options: WorkersOptions): Workers {
   const draining = new AbortController()
   let workers: Worker[] = []
+  let validations: ValidationWorkers | undefined
   let connection: NativeConnection | undefined
   const started = Promise.withResolvers<void>()
   // Whoever does not wait for the start learns of its failure from `ended`.
@@ -62,6 +66,15 @@ export function startWorkers(options: WorkersOptions): Workers {
     await registerSearchAttributes(connection, options.namespace, options.warn)
     await makeSchedules(connection, options, options.warn)
     workers = await createWorkers(options, connection, draining.signal)
+    if (options.validation !== undefined) {
+      const { validation } = options
+      validations = await createValidationWorkers(connection, {
+        ...options,
+        validation,
+        draining: draining.signal,
+      })
+      workers.push(...validations.workers)
+    }
     const runs = workers.map((worker) => worker.run())
     started.resolve()
     if (draining.signal.aborted) stopPolling()
@@ -72,6 +85,7 @@ export function startWorkers(options: WorkersOptions): Workers {
       draining.abort()
       stopPolling()
       await Promise.allSettled(runs)
+      await validations?.drained()
       await connection.close()
     }
   }
@@ -140,7 +154,7 @@ async function createWorkers(
     taskQueue: guardQueueOf(taskQueue),
     activities: withFailures({
       ...makeGuardActivities(store),
-      ...makeRetentionActivities(store, options.retentionMs),
+      ...makeRetentionActivities(store, options.retentionMs, options.expireFiles),
     }),
     maxConcurrentActivityTaskExecutions: guardActivities,
     shutdownGraceTime: 0,

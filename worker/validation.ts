@@ -1,0 +1,124 @@
+/** The workers of validations: activities that any worker may run, and those of the runners on this host. */
+import { Client } from '@temporalio/client'
+import { type NativeConnection, Worker } from '@temporalio/worker'
+import { withFailures } from '../activities/failure.ts'
+import { makeHeldJobs } from '../activities/held-jobs.ts'
+import { makeReaperActivities, makeRunnerActivities } from '../activities/runner.ts'
+import { makeValidationActivities } from '../activities/validation.ts'
+import { ServiceError } from '../contracts/errors.ts'
+import { guardQueueOf, runnerQueueOf, validationQueueOf, workflowNames } from '../contracts/names.ts'
+import type { ReaperInput } from '../contracts/validations.ts'
+import type { Store } from '../records/store.ts'
+import type { Runners } from '../runners/index.ts'
+
+export interface ValidationSettings {
+  runners: Runners
+  /** Names this host; jobs that are bound to one come back to it. */
+  host: string
+  /** For `valueFrom.secret`. */
+  secret(name: string): string | undefined
+  /** Removes expired jobs of every platform of this worker; how many. */
+  sweep(now: Date): Promise<number>
+}
+
+export interface ValidationWorkerOptions {
+  namespace: string
+  taskQueue: string
+  store: Pick<Store, 'validations'>
+  validation: ValidationSettings
+  /** Fires when the process is to stop. */
+  draining: AbortSignal
+  warn(text: string): void
+}
+
+export interface ValidationWorkers {
+  workers: Worker[]
+  /** Once draining: the jobs of this host are stopped. Never rejects. */
+  drained(): Promise<void>
+}
+
+const activitiesAtOnce = 100
+/** Above any stop grace in use; a stop that runs is not interrupted. */
+const shutdownGrace = '60s'
+const stopAllWithinMs = 50_000
+/** How late a cancellation is heard: it comes with the answer to a heartbeat. */
+const heartbeatEvery = '1s'
+
+export async function createValidationWorkers(
+  connection: NativeConnection,
+  options: ValidationWorkerOptions,
+): Promise<ValidationWorkers> {
+  const { namespace, taskQueue, store, validation, draining, warn } = options
+  const { runners, host, secret, sweep } = validation
+  const runnerQueue = runnerQueueOf(host, taskQueue)
+  const { validations } = store
+  const held = makeHeldJobs(runners)
+  const leaving = new AbortController()
+  const stopped = Promise.withResolvers<void>()
+  const leave = () => {
+    leaving.abort(
+      new ServiceError('PLATFORM_UNAVAILABLE', 'the worker of this job leaves and takes it along'),
+    )
+    held.stopAll(stopAllWithinMs).then(
+      (left) => {
+        if (left.length > 0)
+          warn(`jobs that could not be stopped: ${left.join(', ')}; their validations go on trying`)
+        stopped.resolve()
+      },
+      () => stopped.resolve(),
+    )
+  }
+  if (draining.aborted) leave()
+  draining.addEventListener('abort', leave, { once: true })
+
+  const shared = {
+    connection,
+    namespace,
+    maxConcurrentActivityTaskExecutions: activitiesAtOnce,
+    maxHeartbeatThrottleInterval: heartbeatEvery,
+  } as const
+  const runnerDeps = { validations, runners, secret, held }
+  const anywhere = await Worker.create({
+    ...shared,
+    taskQueue: validationQueueOf(taskQueue),
+    activities: withFailures({
+      ...makeValidationActivities({ validations, host, runnerQueue }),
+      // Jobs of a shared platform outlive this worker: the next one goes on with them.
+      ...makeRunnerActivities({ ...runnerDeps, leaving: new AbortController().signal }),
+    }),
+    shutdownGraceTime: 0,
+  })
+  const here = await Worker.create({
+    ...shared,
+    taskQueue: runnerQueue,
+    activities: withFailures({
+      ...makeRunnerActivities({ ...runnerDeps, leaving: leaving.signal }),
+      ...makeReaperActivities(sweep),
+    }),
+    shutdownGraceTime: shutdownGrace,
+  })
+  await startReaper(connection, namespace, taskQueue, { queue: runnerQueue }, warn)
+  sweep(new Date()).catch(() => warn('expired jobs could not be looked for; the reaper looks again'))
+  return { workers: [anywhere, here], drained: () => stopped.promise }
+}
+
+async function startReaper(
+  connection: NativeConnection,
+  namespace: string,
+  taskQueue: string,
+  input: ReaperInput,
+  warn: (text: string) => void,
+): Promise<void> {
+  try {
+    await new Client({ connection, namespace }).workflow.start(workflowNames.reaper, {
+      taskQueue: guardQueueOf(taskQueue),
+      workflowId: `reaper-${input.queue}`,
+      args: [input],
+      workflowIdReusePolicy: 'ALLOW_DUPLICATE',
+      workflowIdConflictPolicy: 'USE_EXISTING',
+      staticSummary: `removes expired jobs on ${input.queue}`,
+    })
+  } catch {
+    warn('the reaper of expired jobs could not be started; the next start of a worker tries again')
+  }
+}
