@@ -1,4 +1,4 @@
-/** Deletes terminal records that are older than the deployment keeps, and what belongs to them. */
+/** Deletes terminal records that are older than the deployment keeps, and what belongs to them, files included. */
 import type { RetentionActivities } from '../contracts/flights.ts'
 import type { Store } from '../records/store.ts'
 import { heartbeating } from './heartbeat.ts'
@@ -6,8 +6,16 @@ import { heartbeating } from './heartbeat.ts'
 export function makeRetentionActivities(
   store: Pick<Store, 'expire'>,
   retentionMs: number,
+  expireFiles: (createdBefore: Date) => Promise<number> = async () => 0,
 ): RetentionActivities {
   return {
-    expireRecords: () => heartbeating(() => store.expire(new Date(Date.now() - retentionMs))),
+    expireRecords: () =>
+      heartbeating(async () => {
+        const before = new Date(Date.now() - retentionMs)
+        const records = await store.expire(before)
+        // After the records: a file goes when its prediction has gone.
+        await expireFiles(before)
+        return records
+      }),
   }
 }

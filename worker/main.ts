@@ -8,8 +8,10 @@ import { type Logger, makeLogger } from '../logging.ts'
 import { type Metrics, makeMetrics } from '../metrics.ts'
 import { makePlatforms, type Platforms } from '../platforms/platforms.ts'
 import { makeRouting, type Routing, readModelsFile } from '../platforms/routing.ts'
+import { expireFiles } from '../records/files.ts'
 import { makeHeldCalls } from '../records/held-calls.ts'
 import { openStore } from '../records/open.ts'
+import { openFiles } from '../records/open-files.ts'
 import type { HeldCalls, Store } from '../records/store.ts'
 import { workflowBundle } from './bundle.ts'
 import { validationSettings } from './runners.ts'
@@ -31,6 +33,7 @@ export interface WorkerParts {
 export async function runWorkers(config: WorkerConfig, parts: WorkerParts): Promise<Workers> {
   const { store, held, processId, platforms, routing, metrics, log } = parts
   const { address, namespace, taskQueue, apiKey, tls } = config.temporal
+  const files = await openFiles(config.files)
   return startWorkers({
     store,
     held,

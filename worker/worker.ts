@@ -27,6 +27,8 @@ export interface WorkersOptions extends CallDeps {
   concurrency: number
   /** Terminal records older than this are deleted. */
   retentionMs: number
+  /** Deletes uploaded files that are older and whose prediction is gone. */
+  expireFiles?: (createdBefore: Date) => Promise<number>
   /** Absent: this process runs no validations. */
   validation?: ValidationSettings
   warn(text: string): void
