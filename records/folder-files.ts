@@ -1,19 +1,20 @@
 /** Uploaded files in a folder of the data folder. Names are ours; a file is there as a whole or not at all. */
-import { createReadStream, createWriteStream, mkdirSync } from 'node:fs'
-import { open, rename, rm, stat } from 'node:fs/promises'
+import { createReadStream, createWriteStream } from 'node:fs'
+import { mkdir, open, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { checkedName, type FileBytes } from './files.ts'
 
 export function makeFolderFiles(folder: string): FileBytes {
-  mkdirSync(folder, { recursive: true })
   const pathOf = (name: string) => join(folder, checkedName(name))
   const partOf = (name: string) => join(folder, `.${checkedName(name)}.part`)
 
   return {
     async put(name, content) {
       const part = partOf(name)
+      // Not at the start: a process that stores no file needs no folder to write in.
+      await mkdir(folder, { recursive: true })
       try {
         await pipeline(content, createWriteStream(part))
         // On disk before its name is given out.
