@@ -1,11 +1,11 @@
 /** The API process: composes store, platforms, prediction service, routes and listener; owns their order, both ways. */
 import { randomBytes, randomUUID } from 'node:crypto'
-import { pathToFileURL } from 'node:url'
-import { type ApiConfig, ConfigError, loadApi } from '../config.ts'
+import { type ApiConfig, loadApi } from '../config.ts'
 import { type Logger, makeLogger } from '../logging.ts'
 import { type Metrics, makeMetrics } from '../metrics.ts'
 import { makePlatforms, type Platforms } from '../platforms/platforms.ts'
 import { makeRouting, type Routing, readModelsFile } from '../platforms/routing.ts'
+import { runToExit } from '../processes.ts'
 import { makeRecordRoutes } from '../records/app.ts'
 import { makeHeldCalls } from '../records/held-calls.ts'
 import { openStore } from '../records/open.ts'
@@ -18,6 +18,7 @@ import { startLifecycle } from './lifecycle.ts'
 import { watchReadiness } from './readiness.ts'
 import { drainHttp, serveHttp } from './server.ts'
 import { observe } from './surface.ts'
+import { makeValidationService } from './validations.ts'
 
 export interface ApiParts {
   store: Store
@@ -50,17 +51,19 @@ export async function startApi(config: ApiConfig, parts: ApiParts): Promise<Runn
   let url = ''
   const records = await composeRecords(config, parts)
 
+  const temporal = {
+    connection: { address, tls, ...(apiKey.given && { apiKey: apiKey.reveal() }) },
+    namespace,
+    taskQueue,
+  }
+  const validations = makeValidationService(store.validations, temporal)
   const lifecycle = startLifecycle({
     store,
     held,
     waiter,
     platform,
     processId,
-    temporal: {
-      connection: { address, tls, ...(apiKey.given && { apiKey: apiKey.reveal() }) },
-      namespace,
-      taskQueue,
-    },
+    temporal,
     queue: config.queue,
     maxQueueSize: config.maxQueueSize,
     taskTimeoutMs: config.taskTimeoutMs,
@@ -77,6 +80,7 @@ export async function startApi(config: ApiConfig, parts: ApiParts): Promise<Runn
       readiness,
       metrics,
       log,
+      validations,
       recordRoutes: records.routes,
     },
     {
@@ -97,11 +101,13 @@ export async function startApi(config: ApiConfig, parts: ApiParts): Promise<Runn
       async stop() {
         await drainHttp(server, readiness, config.shutdownDelayMs)
         await lifecycle.stop()
+        await validations.close()
       },
     }
   } catch (error) {
     readiness.stop()
     await lifecycle.stop()
+    await validations.close()
     throw error
   }
 }
@@ -193,16 +199,4 @@ function aborted(signal: AbortSignal): Promise<void> {
   })
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  const stop = new AbortController()
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort())
-  try {
-    await runApiProcess(loadApi(), stop.signal)
-    process.exit(0)
-  } catch (error) {
-    const lines =
-      error instanceof ConfigError ? error.message : `api: ${error instanceof Error ? error.message : error}`
-    process.stderr.write(`${lines}\n`)
-    process.exit(1)
-  }
-}
+if (import.meta.main) process.exit(await runToExit('api', (stop) => runApiProcess(loadApi(), stop)))

@@ -2,13 +2,14 @@
 import { randomBytes } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath, pathToFileURL } from 'node:url'
+import { fileURLToPath } from 'node:url'
 import { exitDead, rereadOnHangup, startApi } from '../api/main.ts'
-import { ConfigError, environment, loadStart, type StartConfig } from '../config.ts'
+import { environment, loadStart, type StartConfig } from '../config.ts'
 import { makeLogger } from '../logging.ts'
 import { makeMetrics } from '../metrics.ts'
 import { makePlatforms } from '../platforms/platforms.ts'
 import { makeRouting, readModelsFile } from '../platforms/routing.ts'
+import { runToExit } from '../processes.ts'
 import { makeHeldCalls } from '../records/held-calls.ts'
 import { openStore } from '../records/open.ts'
 import { makeTerminalWaiter } from '../records/terminal-waiter.ts'
@@ -180,26 +181,10 @@ function printAddresses({ api, temporalUi, model }: Addresses): void {
   process.stdout.write(`${lines.join('\n')}\n`)
 }
 
-/** The command: exit code 0 after a stop, 1 with one clear line when something cannot start. */
-export async function start(): Promise<number> {
-  const stop = new AbortController()
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    process.on(signal, () => {
-      // A second Ctrl-C means: now. What runs on is settled by the guard at the next start.
-      if (stop.signal.aborted) process.exit(130)
-      stop.abort()
-    })
-  }
-  try {
-    const env = environment()
-    await runAll(loadStart(env), env, stop.signal, printAddresses)
-    return 0
-  } catch (error) {
-    const known = error instanceof ConfigError || error instanceof StartError
-    const text = error instanceof Error ? error.message : String(error)
-    process.stderr.write(known ? `${text}\n` : `perdure: ${text}\n`)
-    return 1
-  }
+/** `npm start`; resolves when everything has stopped. */
+export async function start(stop: AbortSignal): Promise<void> {
+  const env = environment()
+  await runAll(loadStart(env), env, stop, printAddresses)
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) process.exit(await start())
+if (import.meta.main) process.exit(await runToExit('perdure', start))

@@ -54,11 +54,12 @@ function wholeNumber(name: string, text: string, most: number): number {
   return value
 }
 
-async function main(): Promise<number> {
+/** The program: serves until it is told to stop; the exit code. */
+export async function runModelServer(args: readonly string[]): Promise<number> {
   let options: ServeOptions | undefined
   try {
     // biome-ignore lint/style/noProcessEnv: an entry point of the published library, which has no part in config.ts
-    options = launchOptions(process.argv.slice(2), process.env)
+    options = launchOptions([...args], process.env)
   } catch (error) {
     process.stderr.write(`${error instanceof Error ? error.message : error}\n`)
   }
@@ -68,4 +69,4 @@ async function main(): Promise<number> {
 }
 
 // The process ends even if a model left a timer or a socket behind.
-if (import.meta.main) process.exit(await main())
+if (import.meta.main) process.exit(await runModelServer(process.argv.slice(2)))

@@ -1,8 +1,8 @@
 /** The record service as a process of its own: composes store, files and listener; owns their order, both ways. */
-import { pathToFileURL } from 'node:url'
 import { serveHttp } from '../api/server.ts'
-import { ConfigError, loadRecords, type RecordsConfig } from '../config.ts'
+import { loadRecords, type RecordsConfig } from '../config.ts'
 import { makeLogger } from '../logging.ts'
+import { runToExit } from '../processes.ts'
 import { makeRecordApp } from './app.ts'
 import { openStore } from './open.ts'
 import { openFiles } from './open-files.ts'
@@ -33,15 +33,5 @@ export async function runRecordsProcess(config: RecordsConfig, stop: AbortSignal
   }
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  const stop = new AbortController()
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort())
-  try {
-    await runRecordsProcess(loadRecords(), stop.signal)
-    process.exit(0)
-  } catch (error) {
-    const words = error instanceof Error ? error.message : String(error)
-    process.stderr.write(`${error instanceof ConfigError ? words : `records: ${words}`}\n`)
-    process.exit(1)
-  }
-}
+if (import.meta.main)
+  process.exit(await runToExit('records', (stop) => runRecordsProcess(loadRecords(), stop)))

@@ -1,13 +1,13 @@
 /** The worker process: composes store, platforms and activities, and runs them until it is told to stop. */
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
-import { pathToFileURL } from 'node:url'
-import { ConfigError, loadWorker, type WorkerConfig } from '../config.ts'
+import { loadWorker, type WorkerConfig } from '../config.ts'
 import { maxAttempts } from '../contracts/retry.ts'
 import { type Logger, makeLogger } from '../logging.ts'
 import { type Metrics, makeMetrics } from '../metrics.ts'
 import { makePlatforms, type Platforms } from '../platforms/platforms.ts'
 import { makeRouting, type Routing, readModelsFile } from '../platforms/routing.ts'
+import { runToExit } from '../processes.ts'
 import { expireFiles } from '../records/files.ts'
 import { makeHeldCalls } from '../records/held-calls.ts'
 import { openStore } from '../records/open.ts'
@@ -104,18 +104,4 @@ export async function runWorkerProcess(config: WorkerConfig, stop: AbortSignal):
   }
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  const stop = new AbortController()
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort())
-  try {
-    await runWorkerProcess(loadWorker(), stop.signal)
-    process.exit(0)
-  } catch (error) {
-    const lines =
-      error instanceof ConfigError
-        ? error.message
-        : `worker: ${error instanceof Error ? error.message : error}`
-    process.stderr.write(`${lines}\n`)
-    process.exit(1)
-  }
-}
+if (import.meta.main) process.exit(await runToExit('worker', (stop) => runWorkerProcess(loadWorker(), stop)))
