@@ -3,6 +3,7 @@ import { OpenAPIHono } from '@hono/zod-openapi'
 import { ServiceError } from '../contracts/errors.ts'
 import { errorResponse, surfaceOf } from './errors.ts'
 import { mountAsyncPredict } from './routes/async-predict.ts'
+import { mountBlessings } from './routes/blessings.ts'
 import { mountCancel } from './routes/cancel.ts'
 import { mountDocs } from './routes/docs.ts'
 import { mountHealth } from './routes/health.ts'
@@ -11,6 +12,7 @@ import { mountPredict } from './routes/predict.ts'
 import { mountQueue } from './routes/queue.ts'
 import { mountReference } from './routes/reference.ts'
 import { mountTask } from './routes/task.ts'
+import { mountValidations } from './routes/validations.ts'
 import { type Api, type ApiContext, type ApiDeps, type ApiEnv, type ApiSettings, observe } from './surface.ts'
 
 export type { Api, ApiDeps, ApiSettings } from './surface.ts'
@@ -28,6 +30,10 @@ export function makeApp(deps: ApiDeps, settings: ApiSettings): Api {
   mountQueue(app, deps, settings)
   mountDocs(app, deps, settings)
   mountModels(app, deps)
+  if (deps.validations !== undefined) {
+    mountValidations(app, deps, settings, deps.validations)
+    mountBlessings(app, deps, settings, deps.validations)
+  }
   mountHealth(app, deps)
   mountReference(app, deps)
 

@@ -13,6 +13,7 @@ import type { Store } from '../records/store.ts'
 import { errorResponse, type Surface } from './errors.ts'
 import type { PredictionService } from './predictions.ts'
 import type { Readiness } from './readiness.ts'
+import type { ValidationService } from './validations.ts'
 
 /** `incoming` is absent where no server is behind the app, as in `app.request()`. */
 export interface ApiEnv {
@@ -33,6 +34,8 @@ export interface ApiDeps {
   readiness: Pick<Readiness, 'now'>
   metrics: Metrics
   log: Logger
+  /** Absent: no validation routes. */
+  validations?: ValidationService
   /** Routes of the record service, served on the same port: tasks of others, uploads, downloads. */
   recordRoutes?: Hono<{ Bindings: { incoming?: IncomingMessage } }>
 }
