@@ -26,7 +26,7 @@ import { type ScriptedServer, startScriptedServer } from './scripted-server.ts'
 let runtimeInstalled = false
 
 /** Once per process, and only where workers run: the runtime keeps a process alive until they have ended. */
-function installRuntimeOnce(): void {
+export function installRuntimeOnce(): void {
   if (runtimeInstalled) return
   runtimeInstalled = true
   installRuntime({ warn: () => undefined, error: (details, text) => console.error(text, details) })
@@ -40,6 +40,7 @@ export interface InProcessOptions {
   worker?: boolean
   dataDir?: string
   retentionMs?: number
+  queueAllowanceMs?: number
   /** Default: platform v2 at the scripted server. Gets the server's address. */
   settings?: (address: string, timeoutMs: number) => PlatformSettings
 }
@@ -127,6 +128,7 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<In
     maxQueueSize: options.maxQueueSize ?? 1_000,
     taskTimeoutMs,
     workerConcurrency: concurrency,
+    ...(options.queueAllowanceMs !== undefined && { queueAllowanceMs: options.queueAllowanceMs }),
     onDead: () => {
       throw new Error('the store says that this process is dead')
     },

@@ -1,0 +1,175 @@
+/** Validations in the test's own process: real Temporal, real store, the process runner, scripted servers as candidates. */
+import { randomUUID } from 'node:crypto'
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { Client, Connection } from '@temporalio/client'
+import { expect, inject, onTestFinished, vi } from 'vitest'
+import { makeValidationService, type ValidationService } from '../../api/validations.ts'
+import { parseValidation, type ValidationRequest } from '../../contracts/validation.ts'
+import { makeHeldCalls } from '../../records/held-calls.ts'
+import { openSqliteStore } from '../../records/sqlite.ts'
+import type { Store, StoredAttempt, StoredValidation } from '../../records/store.ts'
+import { makeRunners } from '../../runners/index.ts'
+import { readJobFile } from '../../runners/job-folder.ts'
+import { isAlive } from '../../runners/process-table.ts'
+import { workflowBundle } from '../../worker/bundle.ts'
+import type { ValidationSettings } from '../../worker/validation.ts'
+import { startWorkers, type Workers } from '../../worker/worker.ts'
+import { bundleFolder, temporaryFolder } from './folders.ts'
+import { installRuntimeOnce } from './in-process.ts'
+import { tinyServer } from './runner-jobs.ts'
+
+export const patience = { timeout: 60_000, interval: 50 }
+
+export interface Validations {
+  service: ValidationService
+  store: Store
+  client: Client
+  taskQueue: string
+  host: string
+  jobsRoot: string
+  startWorker(settings?: Partial<ValidationSettings>): Promise<Workers>
+  /** Accepts a request, whose defaults are filled in, and tells its id. */
+  submit(request: unknown): Promise<string>
+  /** The record once it has ended. */
+  ended(id: string): Promise<StoredValidation>
+  /** Waits until the validation is in that phase. */
+  reaches(id: string, phase: StoredValidation['progress']['phase']): Promise<void>
+  attempts(id: string): Promise<StoredAttempt[]>
+  /** Names of jobs that this host has been asked to run, and what of them is left. */
+  jobs(): Promise<{ name: string; alive: boolean }[]>
+}
+
+/** The tiny model server under the process runner; `behave` as its fixture knows it. */
+export function tinyRequest(
+  behave = 'good',
+  over: Record<string, unknown> & { binary?: Record<string, unknown>; env?: Record<string, string> } = {},
+): Record<string, unknown> {
+  const { binary, env = {}, validationSpec, ...rest } = over
+  return {
+    model: { path: tinyServer },
+    servingSpec: {
+      modelName: 'tiny',
+      platform: { kind: 'process' },
+      binary: {
+        kind: 'open-inference-v2',
+        command: [process.execPath, tinyServer],
+        env: Object.entries({ BEHAVE: behave, ...env }).map(([name, value]) => ({ name, value })),
+        ...binary,
+      },
+    },
+    validationSpec: {
+      numTries: 2,
+      pollIntervalSeconds: 0.2,
+      stopGraceSeconds: 1,
+      retryDelay: { initialSeconds: 0.05, maxSeconds: 0.1 },
+      ...(validationSpec as object | undefined),
+    },
+    ...rest,
+  }
+}
+
+/** Doubles its input. */
+export const doubling = {
+  request: { inputs: [{ name: 'x', shape: [2], datatype: 'FP64', data: [1, 2] }] },
+  outputs: { doubled: { data: [2, 4], shape: [2], datatype: 'FP64' } },
+}
+
+export async function startValidations(options: { worker?: boolean } = {}): Promise<Validations> {
+  installRuntimeOnce()
+  const dataDir = temporaryFolder('validations')
+  const address = inject('temporalAddress')
+  const taskQueue = `test-${randomUUID()}`
+  const host = `host-${randomUUID().slice(0, 8)}`
+  const jobsRoot = join(dataDir, 'jobs')
+  const store = await openSqliteStore({ dataDir })
+  await store.registerProcess(`worker-${randomUUID().slice(0, 8)}`, 'worker')
+  const held = makeHeldCalls(store)
+  const connection = await Connection.connect({ address })
+  const client = new Client({ connection })
+  const service = makeValidationService(store.validations, {
+    connection: { address },
+    namespace: 'default',
+    taskQueue,
+  })
+  const runners = makeRunners({ process: { root: jobsRoot, env: { PATH: process.env.PATH ?? '' } } })
+  const running: Workers[] = []
+
+  const result: Validations = {
+    service,
+    store,
+    client,
+    taskQueue,
+    host,
+    jobsRoot,
+    async startWorker(settings = {}) {
+      const workers = startWorkers({
+        store,
+        held,
+        processId: 'nobody',
+        limits: { taskTimeoutMs: 1000, maxAttempts: 1 },
+        resolve: () => unused(),
+        platform: () => unused(),
+        connection: { address },
+        namespace: 'default',
+        taskQueue,
+        bundle: await workflowBundle(bundleFolder),
+        concurrency: 1,
+        retentionMs: 3_600_000,
+        validation: { runners, host, secret: () => undefined, sweep: async () => 0, ...settings },
+        info: () => undefined,
+        warn: () => undefined,
+      })
+      running.push(workers)
+      await workers.started
+      return workers
+    },
+    async submit(request) {
+      const { spec, faults } = parseValidation(request)
+      expect(faults).toBeUndefined()
+      return (await service.submit(spec as ValidationRequest)).id
+    },
+    async ended(id) {
+      await vi.waitFor(async () => {
+        const stored = await store.validations.get(id)
+        expect(stored?.status, JSON.stringify(stored?.progress)).toBe('ended')
+      }, patience)
+      return (await store.validations.get(id)) as StoredValidation
+    },
+    async reaches(id, phase) {
+      await vi.waitFor(async () => {
+        expect((await store.validations.get(id))?.progress.phase).toBe(phase)
+      }, patience)
+    },
+    attempts: (id) => store.validations.attempts(id),
+    jobs: () => jobsIn(jobsRoot),
+  }
+  onTestFinished(async () => {
+    for (const workers of running) await workers.stop()
+    held.close()
+    await service.close()
+    await store.close()
+    await connection.close()
+  }, 90_000)
+  if (options.worker !== false) await result.startWorker()
+  return result
+}
+
+export async function jobsIn(root: string): Promise<{ name: string; alive: boolean }[]> {
+  let names: string[] = []
+  try {
+    names = readdirSync(root)
+  } catch {
+    return []
+  }
+  return Promise.all(
+    names.map(async (name) => {
+      const server = await readJobFile(join(root, name), 'server.json')
+      return { name, alive: server !== undefined && (await isAlive(server.pid, server.startTime)) }
+    }),
+  )
+}
+
+function unused(): never {
+  throw new Error('no predictions here')
+}
