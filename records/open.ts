@@ -1,4 +1,5 @@
 /** Opens the store that the settings name. Owns the choice only. */
+import type { StoreOptions } from './composed-store.ts'
 import { openSqliteStore } from './sqlite.ts'
 import type { Store } from './store.ts'
 
@@ -8,9 +9,9 @@ export type StoreChoice =
   | { kind: 'postgres'; url: { reveal(): string } }
 
 /** @throws Error with one line that says which folder or database cannot be used, and why. */
-export async function openStore(choice: StoreChoice): Promise<Store> {
-  if (choice.kind === 'sqlite') return openSqliteStore({ dataDir: choice.dataDir })
+export async function openStore(choice: StoreChoice, options: StoreOptions = {}): Promise<Store> {
+  if (choice.kind === 'sqlite') return openSqliteStore({ dataDir: choice.dataDir, ...options })
   // Whoever uses the embedded store does not load a database driver.
   const { openPostgresStore } = await import('./postgres.ts')
-  return openPostgresStore({ connectionString: choice.url.reveal() })
+  return openPostgresStore({ connectionString: choice.url.reveal(), ...options })
 }

@@ -2,6 +2,7 @@
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import type { ProofOfLife } from './composed-store.ts'
+import { storeUnavailable } from './group.ts'
 
 export interface BeatOptions {
   /** Between two beats, and at least between two counted looks at another process. */
@@ -13,6 +14,9 @@ export interface BeatOptions {
 }
 
 export const defaultBeats: BeatOptions = { beatMs: 500, sameLooks: 6, sameLooksAfterFailure: 30 }
+
+const unseen = -1
+const firstBeatWithinMs = 30_000
 
 interface Observation {
   beat: number
@@ -46,7 +50,13 @@ export function makeBeats(connectionString: string, options: BeatOptions): Proof
       const thread = new Worker(new URL(file, import.meta.url), { workerData, execArgv: [] })
       threads.set(processId, thread)
       // From its first beat on the process can be told from a dead one.
-      await once(thread, 'message')
+      try {
+        await once(thread, 'message', { signal: AbortSignal.timeout(firstBeatWithinMs) })
+      } catch (error) {
+        threads.delete(processId)
+        await thread.terminate()
+        throw storeUnavailable(error)
+      }
       thread.unref()
     },
 
@@ -54,7 +64,9 @@ export function makeBeats(connectionString: string, options: BeatOptions): Proof
       const now = performance.now()
       const before = seen.get(processId)
       if (before === undefined || before.beat !== beat) {
-        seen.set(processId, { beat, same: 0, lookedAt: now, hasFailed: false })
+        // Only a beat that moved shows that the process reaches the store again.
+        const hasFailed = before?.beat === unseen && before.hasFailed
+        seen.set(processId, { beat, same: 0, lookedAt: now, hasFailed })
         return false
       }
       if (now - before.lookedAt >= beatMs) {
@@ -67,7 +79,7 @@ export function makeBeats(connectionString: string, options: BeatOptions): Proof
     lookFailed(processId) {
       const before = seen.get(processId)
       if (before !== undefined) before.hasFailed = true
-      else seen.set(processId, { beat: -1, same: 0, lookedAt: performance.now(), hasFailed: true })
+      else seen.set(processId, { beat: unseen, same: 0, lookedAt: performance.now(), hasFailed: true })
     },
 
     async end(processId) {

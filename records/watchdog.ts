@@ -1,4 +1,5 @@
 /** Ends this process when its main loop stands still: what it holds must not stay held for ever. One per process. */
+import { url as inspectorUrl } from 'node:inspector'
 import { Worker } from 'node:worker_threads'
 
 export interface WatchdogOptions {
@@ -13,6 +14,8 @@ let stopThread: (() => void) | undefined
 
 /** Returns what stops it again, to be called once. */
 export function startWatchdog(options: WatchdogOptions = defaults): () => void {
+  // Whoever sits at a breakpoint stands still on purpose.
+  if (inspectorUrl() !== undefined) return () => undefined
   if (users++ === 0) stopThread = startThread(options)
   let stopped = false
   return () => {
