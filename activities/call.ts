@@ -28,6 +28,8 @@ export interface CallDeps {
   resolve(modelName: string): ModelTarget
   platform(name: PlatformName): Platform
   onCall?(event: CallEvent): void
+  /** A provider's status word that this version does not know; its job is polled on. */
+  onUnknownWord?(event: { model: string; platform: PlatformName; word: string }): void
 }
 
 export type Step =
@@ -116,7 +118,15 @@ export function makeCallStep(deps: CallDeps, lane: Lane) {
     const outcome =
       platform.lane === 'call'
         ? await callOnce(platform, { ...request, remainingMs: taken.remainingMs }, failures)
-        : await runJob({ store, platform, request, token, failures })
+        : await runJob({
+            store,
+            platform,
+            request,
+            token,
+            failures,
+            onUnknownWord: (word) =>
+              deps.onUnknownWord?.({ model: target.name, platform: target.platform, word }),
+          })
     deps.onCall?.({
       model: target.name,
       platform: target.platform,
@@ -142,7 +152,7 @@ export function makeCallStep(deps: CallDeps, lane: Lane) {
         return endedAs(written.status)
       }
       case 'canceled': {
-        const errorCode = 'prediction_canceled'
+        const errorCode = codeOfOutcome(outcome)
         const written = await untilStored(() => store.transition(id, 'canceled', { errorCode }, taken.token))
         return endedAs(written.status)
       }
@@ -182,7 +192,8 @@ export function makeCallStep(deps: CallDeps, lane: Lane) {
 
 function codeOfOutcome(outcome: Outcome): string {
   if (outcome.kind === 'succeeded') return 'ok'
-  return outcome.kind === 'canceled' ? 'prediction_canceled' : codeOf(outcome.error)
+  if (outcome.kind === 'canceled') return outcome.aborted ? 'prediction_aborted' : 'prediction_canceled'
+  return codeOf(outcome.error)
 }
 
 function endedAs(status: string): Step {

@@ -2,6 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { ServiceError } from '../contracts/errors.ts'
 import { createDelayMs, isAmbiguousCreate, isFinalPoll, pollPauseMs } from '../contracts/jobs.ts'
+import { secondsText } from '../platforms/call.ts'
 import type { CallRequest, JobHandle, JobPlatform, JobState } from '../platforms/platform.ts'
 import { type Store, untilStored } from '../records/store.ts'
 import type { Outcome } from './outcome.ts'
@@ -14,6 +15,8 @@ export interface JobRun {
   token: number
   /** Earlier transient failures of this prediction. */
   failures: number
+  /** The provider used a status word this version does not know; told once per follower. */
+  onUnknownWord?(word: string): void
 }
 
 /** A crash between a creation and its answer is followed by one more creation, not by two. */
@@ -40,13 +43,14 @@ async function create(run: JobRun, unknown: number, deadlineMs: number): Promise
   if (!(await untilStored(() => store.beginJob(request.id, run.token)))) {
     return { kind: 'retry', error: new ServiceError('internal', 'another call has taken over'), waitMs: 0 }
   }
+  const startedMs = performance.now()
   try {
-    const { jobId, hints, state } = await platform.createJob(request)
+    // A cancel does not cut a creation short: its answer names the job that has to be canceled.
+    const { jobId, hints, state } = await platform.createJob({ ...request, signal: neverAborted })
     const handle: JobHandle = { jobId, hints }
     await untilStored(() => store.jobCreated(request.id, JSON.stringify(handle)))
-    return ended(state) ?? (await follow(run, handle, deadlineMs))
+    return ended(state, startedMs) ?? (await follow(run, handle, deadlineMs))
   } catch (error) {
-    // An aborted request may have reached the provider: whether a job exists stays unknown.
     if (request.signal.aborted) throw error
     const ambiguous = isAmbiguousCreate(error)
     if (!ambiguous) await untilStored(() => store.jobRefused(request.id))
@@ -57,16 +61,25 @@ async function create(run: JobRun, unknown: number, deadlineMs: number): Promise
   }
 }
 
+const neverAborted = new AbortController().signal
+
 async function follow(run: JobRun, job: JobHandle, deadlineMs: number): Promise<Outcome> {
   const { platform, request } = run
+  const startedMs = performance.now()
+  let isWarned = false
   const { target, signal } = request
   for (let polls = 1; ; polls++) {
     let retryAfterMs = 0
     const remainingMs = deadlineMs - performance.now()
     if (remainingMs <= 0) return timedOut()
     try {
-      const outcome = ended(await platform.pollJob(job, { target, signal, remainingMs }))
+      const state = await platform.pollJob(job, { target, signal, remainingMs })
+      const outcome = ended(state, startedMs)
       if (outcome !== undefined) return outcome
+      if (!isWarned && 'unknownWord' in state) {
+        isWarned = true
+        run.onUnknownWord?.(state.unknownWord)
+      }
     } catch (error) {
       if (signal.aborted) throw error
       // A bad moment of a job that runs on and bills: it is polled again.
@@ -78,14 +91,17 @@ async function follow(run: JobRun, job: JobHandle, deadlineMs: number): Promise<
   }
 }
 
-function ended(state: JobState): Outcome | undefined {
+/** A provider that names no time is measured, from `startedMs` on. */
+function ended(state: JobState, startedMs: number): Outcome | undefined {
   switch (state.status) {
-    case 'succeeded':
-      return { kind: 'succeeded', outputs: state.outputs, runningTime: state.runningTime }
+    case 'succeeded': {
+      const runningTime = state.runningTime || secondsText(performance.now() - startedMs)
+      return { kind: 'succeeded', outputs: state.outputs, runningTime }
+    }
     case 'failed':
       return { kind: 'failed', error: state.error, cancelJob: false }
     case 'canceled':
-      return { kind: 'canceled' }
+      return { kind: 'canceled', aborted: state.aborted }
     default:
       return undefined
   }

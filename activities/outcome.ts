@@ -8,8 +8,8 @@ export type Outcome =
   | { kind: 'failed'; error: unknown; cancelJob: boolean }
   /** Another try is worth it, `waitMs` from now. */
   | { kind: 'retry'; error: unknown; waitMs: number }
-  /** The provider says that its job was canceled, by somebody else or by its own deadline. */
-  | { kind: 'canceled' }
+  /** The provider says that its job was canceled by somebody else; `aborted`: by its deadline, before the start. */
+  | { kind: 'canceled'; aborted: boolean }
 
 /** One call on a platform that answers on the request. `failures` counts earlier transient ones. */
 export async function callOnce(

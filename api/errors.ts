@@ -25,6 +25,7 @@ export const httpStatus = {
   not_implemented: 501,
   internal: 500,
   prediction_canceled: 409,
+  prediction_aborted: 504,
   prediction_timeout: 504,
   interrupted: 503,
   attempts_exhausted: 500,

@@ -24,6 +24,8 @@ export interface LifecycleOptions {
   maxQueueSize: number
   taskTimeoutMs: number
   workerConcurrency: number
+  /** How long a sync prediction on a job platform may wait to be taken up; 30 s unless told otherwise. */
+  queueAllowanceMs?: number
   /** Another process has declared this one dead: it must exit at once. */
   onDead(): void
 }
@@ -78,6 +80,7 @@ export function startLifecycle(options: LifecycleOptions): Lifecycle {
     queue,
     taskTimeoutMs,
     laneOf,
+    ...(options.queueAllowanceMs !== undefined && { queueAllowanceMs: options.queueAllowanceMs }),
   })
 
   /** Starting a guard that runs changes nothing, so it is simply repeated. */

@@ -7,7 +7,9 @@ import { json, jsonText, recordText } from './record.ts'
 const codes: ReadonlySet<string> = new Set(errorCodes)
 
 function codeOfRecord(record: StoredPrediction): ErrorCode {
-  if (record.status === 'canceled') return 'prediction_canceled'
+  if (record.status === 'canceled') {
+    return record.errorCode === 'prediction_aborted' ? 'prediction_aborted' : 'prediction_canceled'
+  }
   return codes.has(record.errorCode) ? (record.errorCode as ErrorCode) : 'internal'
 }
 

@@ -2,10 +2,11 @@
 import { ServiceError } from '../contracts/errors.ts'
 import type { Lane, PlatformName } from '../contracts/names.ts'
 import { prefixOf } from '../contracts/names.ts'
-import type { Store, TerminalWaiter } from '../records/store.ts'
+import type { Store, StoredPrediction, TerminalWaiter } from '../records/store.ts'
 import type { DirectCalls } from './direct.ts'
 import type { Flights } from './flights.ts'
-import type { PredictionService } from './predictions.ts'
+import type { AcceptedRequest, PredictionService } from './predictions.ts'
+import { notStarted } from './refusals.ts'
 import type { TemporalApi } from './temporal.ts'
 
 export interface ServiceDeps {
@@ -17,27 +18,37 @@ export interface ServiceDeps {
   queue: string
   taskTimeoutMs: number
   laneOf(platform: PlatformName): Lane
+  /** How long a sync prediction that is a flight may wait for a worker to take it up. */
+  queueAllowanceMs?: number
 }
 
 /** Flights woken at once after `/unpause`; the others' timers make it certain. */
 const wokenFlights = 1_000
 const wokenTogether = 20
 /** A sync prediction that is a flight gets its budget from the first call on; this is for the way there. */
-const queueAllowanceMs = 30_000
+const standardAllowanceMs = 30_000
 
 export function makePredictionService(deps: ServiceDeps): PredictionService {
-  const { store, temporal, flights, direct, waiter } = deps
+  const { store, temporal, flights, direct, waiter, queueAllowanceMs = standardAllowanceMs } = deps
+
+  /** A flight and a wait. Who waits does not wait for a place in a queue: not taken up in time, it is withdrawn. */
+  async function flyAndWait(request: AcceptedRequest): Promise<StoredPrediction> {
+    const { id } = await flights.submit(request)
+    if ((await waiter.waitFor(id, queueAllowanceMs)) === undefined) {
+      const record = await store.get(id)
+      if (record?.status === 'pending' && (await store.discard([id])).length === 0) throw notStarted()
+      await waiter.waitFor(id, deps.taskTimeoutMs)
+    }
+    const record = await store.get(id)
+    if (record === undefined) throw new ServiceError('internal', 'the record of this prediction has gone')
+    return record
+  }
+
   return {
     submit: (request) => flights.submit(request),
 
-    async predict(request) {
-      if (deps.laneOf(request.target.platform) === 'call') return direct.predict(request)
-      const { id } = await flights.submit(request)
-      await waiter.waitFor(id, deps.taskTimeoutMs + queueAllowanceMs)
-      const record = await store.get(id)
-      if (record === undefined) throw new ServiceError('internal', 'the record of this prediction has gone')
-      return record
-    },
+    predict: (request) =>
+      deps.laneOf(request.target.platform) === 'call' ? direct.predict(request) : flyAndWait(request),
 
     async waitFor(id, waitMs) {
       await waiter.waitFor(id, waitMs)

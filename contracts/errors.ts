@@ -28,6 +28,7 @@ export const errorCodes = [
   'internal',
   // one prediction
   'prediction_canceled',
+  'prediction_aborted',
   'prediction_timeout',
   'interrupted',
   'attempts_exhausted',
@@ -95,6 +96,7 @@ export const retryable = {
   not_implemented: false,
   internal: false,
   prediction_canceled: false,
+  prediction_aborted: false,
   prediction_timeout: false,
   interrupted: false,
   attempts_exhausted: false,

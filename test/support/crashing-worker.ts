@@ -1,6 +1,6 @@
 /**
  * A worker process that kills itself right after the n-th store write of one kind: the write is done, nothing after it.
- * Arguments: method (`take`, `transition` …) and n. Everything else is the product's own worker.
+ * Arguments: method (`take`, `transition` …), n, and `before` if it is to die just before the write. Everything else is the product's own worker.
  */
 import { randomBytes } from 'node:crypto'
 import { loadWorker } from '../../config.ts'
@@ -13,9 +13,14 @@ import { openStore } from '../../records/open.ts'
 import { runWorkers } from '../../worker/main.ts'
 import { crashingStore } from './crashing-store.ts'
 
-const [method = '', count = '1'] = process.argv.slice(2)
+const [method = '', count = '1', moment] = process.argv.slice(2)
 const config = loadWorker()
-const store = crashingStore(await openStore(config.store), method, Number(count))
+const store = crashingStore(
+  await openStore(config.store),
+  method,
+  Number(count),
+  moment === 'before' ? moment : 'after',
+)
 const processId = `worker-${randomBytes(6).toString('hex')}`
 await store.registerProcess(processId, 'worker')
 await store.openProcess(processId)
