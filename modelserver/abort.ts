@@ -1,4 +1,4 @@
-/** An AbortSignal that costs nothing until somebody looks at it. Decides no reason to abort. */
+/** An AbortSignal that costs nothing until somebody looks at it, and waiting that ends with one. Decides no reason to abort. */
 
 /** What a source may hang from: another source, or a Fetch `Request`. */
 export interface AbortParent {
@@ -31,4 +31,15 @@ export class AbortSource {
     this.#ended ??= { reason }
     this.#controller?.abort(reason)
   }
+}
+
+/** The work's outcome, or the signal's reason as soon as it aborts. The work goes on; what it comes to then is nobody's. */
+export function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(signal.reason)
+    if (signal.aborted) onAbort()
+    else signal.addEventListener('abort', onAbort, { once: true })
+    const stop = () => signal.removeEventListener('abort', onAbort)
+    work.then(resolve, reject).then(stop, stop)
+  })
 }

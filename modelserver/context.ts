@@ -2,6 +2,7 @@
 
 import { AbortSource } from './abort.ts'
 import type { EventHeaders, ModelEvent, Trigger } from './event.ts'
+import type { TraceContext } from './trace.ts'
 import { type Start, startClock } from './tracking/index.ts'
 
 export interface Logger {
@@ -37,6 +38,8 @@ export interface RequestInfo {
   readonly method: string
   readonly headers: EventHeaders
   readonly trigger: Trigger
+  /** The caller's trace, for calls that the model makes itself; undefined without one. */
+  readonly trace: TraceContext | undefined
   /** The model's protocol, or `v1` in KServe V1 calls. */
   readonly protocol: string
   /** When handling began: wall clock and monotonic milliseconds. */
@@ -52,6 +55,7 @@ export class RequestContext implements RequestInfo {
   readonly method: string
   readonly headers: EventHeaders
   readonly trigger: Trigger
+  readonly trace: TraceContext | undefined
   readonly protocol: string
   readonly start: Start
   readonly #abort: AbortSource
@@ -63,6 +67,7 @@ export class RequestContext implements RequestInfo {
     this.method = event.method
     this.headers = event.headers
     this.trigger = event.trigger
+    this.trace = event.trace
     this.protocol = protocol
     this.start = start
     this.#abort = new AbortSource(event)
@@ -79,6 +84,6 @@ export class RequestContext implements RequestInfo {
 
 /** The context of a joined batch: that of its first request, with the batch's own signal. */
 export function batchContext(first: RequestInfo, signal: AbortSignal): RequestInfo {
-  const { id, op, path, method, headers, trigger, protocol, start } = first
-  return { id, op, path, method, headers, trigger, protocol, start, signal }
+  const { id, op, path, method, headers, trigger, trace, protocol, start } = first
+  return { id, op, path, method, headers, trigger, trace, protocol, start, signal }
 }

@@ -171,7 +171,7 @@ export class VotingEnsemble extends ModelRouter {
     const votes = vote(ballots, this.#voteType)
     const outputs = this.#column === undefined ? votes : { [this.#column]: votes }
     const answer = { id: event.id, model_name: this.name, outputs, model_version: this.version }
-    this.#recorder?.success({ start, op: null, request: body, resp: answer })
+    this.#recorder?.success({ start, op: null, request: body, resp: answer, trace: event.trace })
     return answer
   }
 

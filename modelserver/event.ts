@@ -1,6 +1,7 @@
 /** One request as routers and models see it, whatever carried it here. Refuses to parse bodies. */
 
 import { type AbortParent, AbortSource } from './abort.ts'
+import type { TraceContext } from './trace.ts'
 
 /** Header names are lower-case. */
 export type EventHeaders = Readonly<Record<string, string | string[] | undefined>>
@@ -19,6 +20,8 @@ export interface EventFields {
   contentType: string
   body: unknown
   trigger: Trigger
+  /** The caller's trace, if it named one. */
+  trace?: TraceContext | undefined
 }
 
 /** `id` may be constructed empty: then one is made. `body` is what was parsed, raw bytes where nothing could parse them, or undefined. */
@@ -30,6 +33,7 @@ export class ModelEvent implements EventFields {
   contentType: string
   body: unknown
   trigger: Trigger
+  readonly trace: TraceContext | undefined
   readonly #abort: AbortParent
 
   constructor(fields: EventFields, abort: AbortParent = new AbortSource()) {
@@ -40,6 +44,7 @@ export class ModelEvent implements EventFields {
     this.contentType = fields.contentType
     this.body = fields.body
     this.trigger = fields.trigger
+    this.trace = fields.trace
     this.#abort = abort
   }
 
@@ -64,8 +69,8 @@ export class ModelEvent implements EventFields {
   }
 
   fields(): EventFields {
-    const { id, path, method, headers, contentType, body, trigger } = this
-    return { id, path, method, headers, contentType, body, trigger }
+    const { id, path, method, headers, contentType, body, trigger, trace } = this
+    return { id, path, method, headers, contentType, body, trigger, trace }
   }
 }
 

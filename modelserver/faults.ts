@@ -101,7 +101,8 @@ export function faultStatus(error: unknown, form: ErrorForm): number {
   return 500
 }
 
-function jsonMessage(error: unknown): string {
+/** The text of `{"error"}`: an answer's, or that of a stream's last piece. */
+export function jsonMessage(error: unknown): string {
   if (error instanceof ModelMissing) return `Model with name ${error.key} does not exist.`
   if (error instanceof ModelNotReady) return `Model with name ${error.model} is not ready.`
   if (error instanceof IllegalOperation || error instanceof IllegalPath) return 'Not Found'

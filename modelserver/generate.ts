@@ -1,12 +1,13 @@
 /** The `generate` hook over HTTP: all chunks joined, or a stream of frames (specification, 7.4). */
 
 import { RequestContext } from './context.ts'
-import { errorClass, errorMessage, HttpError, InvalidInput } from './errors.ts'
+import { errorMessage, HttpError, InvalidInput } from './errors.ts'
 import { isPlainObject, type ModelEvent } from './event.ts'
+import { jsonMessage } from './faults.ts'
 import type { ModelHost } from './host.ts'
 import { ensureReady } from './readiness.ts'
 import { jsonReply, jsonText, Reply } from './reply.ts'
-import { type StreamFormat, sseBlock, streamText } from './stream.ts'
+import { abortable, type StreamFormat, sseBlock, streamText } from './stream.ts'
 import { startClock } from './tracking/index.ts'
 
 const eventStream = 'text/event-stream'
@@ -52,26 +53,23 @@ export async function beginGeneration(
   const waiting = ensureReady(host, event, host.services.readinessWait)
   if (waiting !== undefined) await waiting
   host.queue.enter()
-  let release = () => {}
   const ctx = new RequestContext(event, body.id ?? event.id, op, protocol, start)
   const track = (values: unknown[], error: unknown) => {
-    const entry = { start, op, request: body }
+    const entry = { start, op, request: body, trace: ctx.trace }
     if (error === undefined) host.recorder?.success({ ...entry, resp: outcome(host, ctx, values) })
     else host.recorder?.error({ ...entry, id: ctx.id, error: errorMessage(error) })
   }
+  const slot = await host.queue.acquire(ctx).catch((error: unknown) => {
+    host.queue.leave()
+    throw error
+  })
   const closed = (values: unknown[], error: unknown) => {
-    release()
+    slot.free()
     host.queue.leave()
     track(values, error)
   }
   try {
-    release = await host.queue.acquire(ctx)
-  } catch (error) {
-    host.queue.leave()
-    throw error
-  }
-  try {
-    const values = requireHook(host)(body, ctx)[Symbol.asyncIterator]()
+    const values = abortable(requireHook(host)(body, ctx), ctx.signal, host.queue)
     return { ctx, values, first: await values.next(), closed }
   } catch (error) {
     closed([], error)
@@ -81,15 +79,10 @@ export async function beginGeneration(
 
 /** A reply that streams a generation in the given format. */
 export function streamReply(host: ModelHost, generation: Generation, format: StreamFormat): Reply {
-  const { ctx, values, first, closed } = generation
-  const { signal } = ctx
+  const { values, first, closed } = generation
   const { pingMs } = host.services
-  const body = streamText({ values, first, format, signal, pingMs, fault: faultText, closed })
+  const body = streamText({ values, first, format, pingMs, fault: jsonMessage, closed })
   return new Reply(200, format.contentType, body, { 'cache-control': 'no-cache' })
-}
-
-export function faultText(error: unknown): string {
-  return `${errorClass(error)}: ${errorMessage(error)}`
 }
 
 async function joined({ values, first, closed }: Generation): Promise<string> {

@@ -55,6 +55,16 @@ export class ModelHost implements Readable {
     return this.state === 'READY' && this.model.ready
   }
 
+  /** What metadata, metrics and the repository index show. The reason is empty while nothing is wrong. */
+  get condition(): { state: HostState; reason: string } {
+    const { state, failure, model, queue } = this
+    if (state !== 'READY') return { state, reason: failure }
+    if (!model.ready) return { state: 'UNAVAILABLE', reason: model.error || 'the model says it is not ready' }
+    const { overdue, timeoutMs } = queue
+    const hangs = overdue === 0 ? '' : `requests over ${timeoutMs} ms that have not ended: ${overdue}`
+    return { state, reason: hangs }
+  }
+
   get isLeaving(): boolean {
     return this.state === 'UNLOADING'
   }
@@ -87,6 +97,8 @@ export class ModelHost implements Readable {
   watch(): ModelMetrics {
     return this.services.metrics.model(this.name, this.model.version, {
       ready: () => this.isReady,
+      condition: () => this.condition,
+      overdue: () => this.queue.overdue,
       inFlight: () => this.queue.inFlight,
       queueDepth: () => this.queue.depth,
       metrics: () => this.model.metrics,

@@ -2,6 +2,7 @@
 
 import type { AbortSource } from './abort.ts'
 import { type EventFields, type EventHeaders, hasNoPath, header, ModelEvent, type Trigger } from './event.ts'
+import { continueTrace, type TraceContext } from './trace.ts'
 
 export interface Incoming {
   readonly method: string
@@ -11,6 +12,7 @@ export interface Incoming {
   /** No bytes = no body. */
   readonly body: Uint8Array | undefined
   readonly trigger: Trigger
+  readonly trace?: TraceContext | undefined
   readonly abort: AbortSource
   /** Set when the transport could not take the body in, e.g. because it is too large. */
   readonly fault?: Error
@@ -24,7 +26,7 @@ export interface EventRules {
 
 /** The event with its body as raw bytes; a GET body is dropped. */
 export function toEvent(incoming: Incoming, rules: EventRules): ModelEvent {
-  const { headers, trigger, body } = incoming
+  const { headers, trigger, body, trace } = incoming
   const method = incoming.method === 'HEAD' ? 'GET' : incoming.method
   const path = rules.eventPathHeader ? (header(headers, 'mlrun-event-path') ?? incoming.path) : incoming.path
   return new ModelEvent(
@@ -36,6 +38,7 @@ export function toEvent(incoming: Incoming, rules: EventRules): ModelEvent {
       contentType: header(headers, 'content-type') || rules.defaultContentType,
       body: method === 'GET' || body === undefined || body.byteLength === 0 ? undefined : body,
       trigger,
+      trace,
     },
     incoming.abort,
   )
@@ -55,6 +58,7 @@ export function streamEvent(given: Partial<EventFields>, abort: AbortSource): Mo
       contentType,
       body,
       trigger,
+      trace: given.trace ?? continueTrace(given.headers ?? {}),
     },
     abort,
   )

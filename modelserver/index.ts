@@ -33,6 +33,7 @@ export { createModelServer, ModelServer } from './server.ts'
 export type { ModelSettings } from './settings.ts'
 export type { InferRequest, ReturnedTensor, Tensor } from './tensors/index.ts'
 export type { TestAnswer, TestOptions } from './testing.ts'
+export { type TraceContext, traceparent } from './trace.ts'
 export {
   DummyStream,
   type EndpointRecord,

@@ -10,6 +10,7 @@ import type { ModelHost } from './host.ts'
 import { oipEnvelope, readRequest } from './oip.ts'
 import { ensureReady } from './readiness.ts'
 import { isAsyncIterable, plainList } from './reply.ts'
+import type { Slot } from './scheduling/index.ts'
 import { checkRequestedOutputs, type InferRequest, snapshotTensor } from './tensors/index.ts'
 import { formatWhen, loggedPair, startClock } from './tracking/index.ts'
 
@@ -21,11 +22,12 @@ export interface Answered {
   readonly tensors: InferRequest | undefined
 }
 
-/** `predict` gave an async iterable to a V1 call: the caller streams it and calls `close` at the end. */
+/** `predict` gave an async iterable to a V1 call: the caller streams it and calls `closed` at the end, once. */
 export interface Streamed {
   readonly stream: AsyncIterable<unknown>
   readonly ctx: RequestContext
-  close(): void
+  /** Frees the slot and writes the record. */
+  closed(values: unknown[], error: unknown): void
 }
 
 export interface Asked {
@@ -42,6 +44,7 @@ export async function answer(host: ModelHost, event: ModelEvent, asked: Asked): 
   if (waiting !== undefined) await waiting
   host.queue.enter()
   let streaming = false
+  let slot: Slot | undefined
   try {
     const body = host.inputPath === undefined ? event.body : extract(event.body, host.inputPath)
     const tensors = asked.protocol === 'oip' ? readRequest(event, body, host.tensorInputs) : undefined
@@ -49,17 +52,36 @@ export async function answer(host: ModelHost, event: ModelEvent, asked: Asked): 
     const id: unknown = Reflect.get(sent, 'id') ?? event.id
     const ctx = new RequestContext(event, id, asked.op, asked.protocol, start)
     const request = await prepare(host, sent, ctx, tensors)
-    const outputs = await callHook(host, asked, request, ctx)
-    if (isAsyncIterable(outputs)) {
-      if (asked.protocol === 'v1') {
-        streaming = true
-        return { stream: outputs, ctx, close: () => host.queue.leave() }
-      }
-      return await finish(host, asked, request, await Array.fromAsync(outputs), ctx, tensors)
+    if (mayStream(host, asked)) slot = await host.queue.acquire(ctx)
+    const outputs = await callHook(host, asked, request, ctx, slot)
+    if (slot !== undefined && isAsyncIterable(outputs)) {
+      streaming = true
+      return { stream: outputs, ctx, closed: closing(host, slot, request, ctx) }
     }
     return await finish(host, asked, request, outputs, ctx, tensors)
   } finally {
-    if (!streaming) host.queue.leave()
+    if (!streaming) {
+      slot?.free()
+      host.queue.leave()
+    }
+  }
+}
+
+/** Whether a stream may come of the call, whose slot then is held until it ends. */
+function mayStream(host: ModelHost, { hook, protocol }: Asked): boolean {
+  return protocol === 'v1' && hook === 'predict' && host.batcher === undefined
+}
+
+function closing(host: ModelHost, slot: Slot, request: object, ctx: RequestContext): Streamed['closed'] {
+  return (values, error) => {
+    slot.free()
+    host.queue.leave()
+    if (error !== undefined) recordFailure(host, request, ctx, error)
+    else {
+      const resp = { id: ctx.id, model_name: host.name, outputs: values }
+      const { start, op, trace } = ctx
+      host.recorder?.success({ start, op, request: recorded(request), resp, trace })
+    }
   }
 }
 
@@ -92,35 +114,37 @@ async function callHook(
   asked: Asked,
   request: object,
   ctx: RequestContext,
+  slot: Slot | undefined,
 ): Promise<unknown> {
   const { model, queue, batcher } = host
+  const work = async () => {
+    const fromMs = performance.now()
+    try {
+      const result = await model[asked.hook](request, ctx)
+      return slot === undefined && isAsyncIterable(result) ? await Array.fromAsync(result) : result
+    } finally {
+      host.metrics[asked.hook]((performance.now() - fromMs) / 1000)
+    }
+  }
   try {
     if (batcher !== undefined && asked.hook === 'predict') return await batcher.run(request, ctx)
-    return await queue.run(ctx, async () => {
-      const fromMs = performance.now()
-      try {
-        return await model[asked.hook](request, ctx)
-      } finally {
-        host.metrics[asked.hook]((performance.now() - fromMs) / 1000)
-      }
-    })
+    return await (slot === undefined ? queue.run(ctx, work) : slot.within(work()))
   } catch (error) {
-    if (host.recorder !== undefined && !isRefusal(error)) {
-      const { verbose } = host.services.context
-      const text =
-        verbose && error instanceof Error ? `${errorMessage(error)}\n${error.stack}` : errorMessage(error)
-      host.recorder.error({
-        start: ctx.start,
-        op: ctx.op,
-        request: recorded(request),
-        id: ctx.id,
-        error: text,
-      })
-    }
+    recordFailure(host, request, ctx, error)
     throw asked.protocol === 'oip' || asked.protocol === 'v1'
       ? namedUnwritten(error, asked.hook, model.name)
       : error
   }
+}
+
+/** An exception of the model: not the server's own turning away. */
+function recordFailure(host: ModelHost, request: object, ctx: RequestContext, error: unknown): void {
+  if (host.recorder === undefined || isRefusal(error)) return
+  const { start, op, id, trace } = ctx
+  const { verbose } = host.services.context
+  const text =
+    verbose && error instanceof Error ? `${errorMessage(error)}\n${error.stack}` : errorMessage(error)
+  host.recorder.error({ start, op, request: recorded(request), id, error: text, trace })
 }
 
 async function finish(
@@ -163,11 +187,11 @@ async function record(
   envelope: unknown,
   ctx: RequestContext,
 ): Promise<void> {
-  const { start, op } = ctx
+  const { start, op, trace } = ctx
   try {
     const logged = await host.model.loggedResults(request, envelope, op)
     const pair = loggedPair(ctx.id, recorded(request), recorded(envelope), logged)
-    host.recorder?.success({ start, op, ...pair })
+    host.recorder?.success({ start, op, ...pair, trace })
   } catch (error) {
     host.services.context.logger.error({ model: host.key, error: errorText(error) }, 'loggedResults failed')
   }

@@ -2,9 +2,9 @@
 
 import { HttpError, InvalidInput } from './errors.ts'
 import { header, isPlainObject, type ModelEvent } from './event.ts'
-import { faultReply, ModelMissing, ModelNotReady } from './faults.ts'
+import { faultReply, jsonMessage, ModelMissing, ModelNotReady } from './faults.ts'
 import { toObject } from './format.ts'
-import { beginGeneration, faultText, streamReply } from './generate.ts'
+import { beginGeneration, streamReply } from './generate.ts'
 import type { ModelHost } from './host.ts'
 import { type Incoming, toEvent } from './incoming.ts'
 import { answer, type Hook, type Streamed } from './inference.ts'
@@ -13,7 +13,7 @@ import { counted } from './operations.ts'
 import { jsonReply, jsonText, Reply } from './reply.ts'
 import type { RouteTable } from './routes.ts'
 import type { ServerServices } from './services.ts'
-import { type StreamFormat, sseBlock, streamText } from './stream.ts'
+import { abortable, type StreamFormat, sseBlock, streamText } from './stream.ts'
 
 type Answer = () => Promise<Reply> | Reply
 
@@ -61,7 +61,7 @@ export class KServeV1 {
       return counted(host, hook, 'v1', async () => {
         const event = readEvent(incoming)
         const answered = await answer(host, event, { op: hook, hook, protocol: 'v1' })
-        if ('stream' in answered) return this.#stream(answered, formatFor(event))
+        if ('stream' in answered) return this.#stream(host, answered, formatFor(event))
         const { envelope } = answered
         const outputs = isPlainObject(envelope) ? envelope.outputs : envelope
         if (isPlainObject(outputs)) return jsonReply(outputs)
@@ -81,21 +81,16 @@ export class KServeV1 {
     })
   }
 
-  async #stream({ stream, ctx, close }: Streamed, format: StreamFormat): Promise<Reply> {
-    const values = stream[Symbol.asyncIterator]()
-    let closes = close
-    const closed = () => {
-      closes()
-      closes = () => {}
-    }
+  async #stream(host: ModelHost, streamed: Streamed, format: StreamFormat): Promise<Reply> {
+    const { stream, ctx, closed } = streamed
+    const { pingMs } = this.#services
     try {
+      const values = abortable(stream, ctx.signal, host.queue)
       const first = await values.next()
-      const { signal } = ctx
-      const { pingMs } = this.#services
-      const body = streamText({ values, first, format, signal, pingMs, fault: faultText, closed })
+      const body = streamText({ values, first, format, pingMs, fault: jsonMessage, closed })
       return new Reply(200, format.contentType, body, { 'cache-control': 'no-cache' })
     } catch (error) {
-      closed()
+      closed([], error)
       throw error
     }
   }

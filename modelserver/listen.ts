@@ -13,14 +13,18 @@ export interface Listening {
   readonly host: string
   readonly port: number
   readonly url: string
-  /** Takes no more connections; resolves when those that are open have ended. */
+  /** Takes no more connections; resolves when those that are open have ended, at the latest after `closeGraceMs`. */
   close(): Promise<void>
 }
 
 /** `port` 0 = any free one. Rejects when the address is taken. */
 export async function listen(
   server: ModelServer,
-  { host = '127.0.0.1', port = 0 }: { host?: string; port?: number } = {},
+  {
+    host = '127.0.0.1',
+    port = 0,
+    closeGraceMs = 2000,
+  }: { host?: string; port?: number; closeGraceMs?: number } = {},
 ): Promise<Listening> {
   const extended = getRequestListener((request) => server.fetch(request))
   const http = createServer((request, response) => {
@@ -41,7 +45,13 @@ export async function listen(
     url: `http://${shown}:${address.port}`,
     close: () =>
       new Promise((resolve, reject) => {
-        http.close((error) => (error === undefined ? resolve() : reject(error)))
+        // A client that neither reads nor leaves must not hold up the end.
+        const late = setTimeout(() => http.closeAllConnections(), closeGraceMs)
+        http.close((error) => {
+          clearTimeout(late)
+          if (error === undefined) resolve()
+          else reject(error)
+        })
         http.closeIdleConnections()
       }),
   }
@@ -132,6 +142,8 @@ async function sendFetch(response: ServerResponse, reply: Response, head: boolea
 
 /** Writes piece by piece and waits for a slow client; a client that leaves returns the iterator. */
 async function pipe(pieces: AsyncIterable<string | Uint8Array>, response: ServerResponse): Promise<void> {
+  // Node holds them back until the first piece, which may be long in coming.
+  response.flushHeaders()
   for await (const piece of pieces) {
     if (response.destroyed) break
     if (response.write(piece)) continue

@@ -63,6 +63,8 @@ export const schemas = {
       platform: { type: 'string' },
       inputs: { type: 'array', items: { type: 'object' } },
       outputs: { type: 'array', items: { type: 'object' } },
+      state: { type: 'string', description: 'Only with a reason' },
+      reason: { type: 'string', description: 'Why the model is down, or what is wrong with it' },
     },
   },
   InferRequest: {

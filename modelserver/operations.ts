@@ -89,11 +89,15 @@ function readyAnswer(host: ModelHost, event: ModelEvent): unknown {
   return host.isReady ? `Model ${name} is ready (event_id = ${event.id})` : textReply('model not ready', 408)
 }
 
+/** With `state` and `reason` only where something is wrong: the specified form has neither. */
 function metadata(host: ModelHost): object {
-  const { model } = host
-  if (host.protocol === 'oip') return oipMetadata(model, host.services.versionsOf(model.name))
+  const { model, condition } = host
+  const trouble = condition.reason === '' ? {} : condition
+  if (host.protocol === 'oip') {
+    return { ...oipMetadata(model, host.services.versionsOf(model.name)), ...trouble }
+  }
   const { name, version, modelSpec } = model
-  return { name, version, inputs: modelSpec?.inputs ?? [], outputs: modelSpec?.outputs ?? [] }
+  return { name, version, inputs: modelSpec?.inputs ?? [], outputs: modelSpec?.outputs ?? [], ...trouble }
 }
 
 /** Hooks may write into the body they get; the answer is placed into the body as it came. Tensors are copies already. */

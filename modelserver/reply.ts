@@ -18,6 +18,22 @@ export class Reply {
     this.body = body
     this.headers = headers
   }
+
+  with({ body = this.body, headers }: { body?: ReplyBody; headers?: Record<string, string> }): Reply {
+    return new Reply(this.status, this.contentType, body, { ...this.headers, ...headers })
+  }
+}
+
+/** The same answer with further headers. */
+export function withHeaders(reply: Reply | Response, headers: Record<string, string>): Reply | Response {
+  if (reply instanceof Reply) return reply.with({ headers })
+  const all = new Headers(reply.headers)
+  for (const [name, value] of Object.entries(headers)) all.set(name, value)
+  return new Response(reply.body, { status: reply.status, statusText: reply.statusText, headers: all })
+}
+
+export function isStream(body: ReplyBody): body is AsyncIterable<string> {
+  return typeof body === 'object' && !(body instanceof Uint8Array)
 }
 
 export const jsonType = 'application/json'

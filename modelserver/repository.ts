@@ -40,9 +40,8 @@ export class Repository {
     const entries: IndexEntry[] = []
     for (const route of this.#routes.all()) {
       if (route.settings === undefined) continue
-      const state = route.unloaded ? 'UNAVAILABLE' : (route.host?.state ?? 'UNAVAILABLE')
+      const { state, reason } = conditionOf(route)
       if (readyOnly && state !== 'READY') continue
-      const reason = route.unloaded ? 'unloaded' : (route.host?.failure ?? '')
       entries.push({
         name: route.name,
         ...(route.version === '' ? {} : { version: route.version }),
@@ -132,4 +131,8 @@ export class Repository {
       return faultReply(error, 'json')
     }
   }
+}
+
+function conditionOf({ unloaded, host }: Route): { state: string; reason: string } {
+  return unloaded || host === undefined ? { state: 'UNAVAILABLE', reason: 'unloaded' } : host.condition
 }

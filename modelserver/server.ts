@@ -10,7 +10,7 @@ import { fromFetch, toResponse } from './fetch.ts'
 import { ModelHost } from './host.ts'
 import { type EventRules, type Incoming, streamEvent, toEvent } from './incoming.ts'
 import type { ServerOptions, TrackingSettings } from './options.ts'
-import { errorReply, type Reply } from './reply.ts'
+import { errorReply, isStream, Reply, withHeaders } from './reply.ts'
 import { ModelRouter } from './router.ts'
 import { Route, RouteTable } from './routes.ts'
 import { checkBatching, checkLimits } from './scheduling/index.ts'
@@ -19,6 +19,7 @@ import { makeServices, type ServerServices } from './services.ts'
 import type { ModelSettings } from './settings.ts'
 import { handlerOf, isModelClass, type RouteTarget, withThread } from './targets.ts'
 import { readAnswer, type TestAnswer, type TestOptions, testRequest } from './testing.ts'
+import { continueTrace, traceparent } from './trace.ts'
 
 export type ServerState = 'new' | 'started' | 'draining' | 'stopped'
 
@@ -210,6 +211,13 @@ export class ModelServer {
   async handle(incoming: Incoming): Promise<Reply | Response> {
     const running = this.#running
     if (running === undefined) return errorReply('Server is not ready.', 503)
+    if (incoming.headers.traceparent === undefined) return this.#answer(running, incoming)
+    const trace = continueTrace(incoming.headers)
+    const reply = await this.#answer(running, { ...incoming, trace })
+    return trace === undefined ? reply : withHeaders(reply, { traceresponse: traceparent(trace) })
+  }
+
+  #answer(running: Running, incoming: Incoming): Promise<Reply | Response> {
     return this.#track(incoming.abort, async () => {
       const read = isPacked(incoming) ? await unpacked(incoming, this.maxBodyBytes) : incoming
       const own = read.fault === undefined ? running.paths.answer(read) : undefined
@@ -217,13 +225,23 @@ export class ModelServer {
     })
   }
 
-  async #track<T>(abort: AbortSource, work: () => Promise<T>): Promise<T> {
+  /** A request is active until its answer is there, a stream until it has ended: a stop waits for it, then aborts it. */
+  async #track(abort: AbortSource, work: () => Promise<Reply | Response>): Promise<Reply | Response> {
     this.#active.add(abort)
-    try {
-      return await work()
-    } finally {
+    const over = () => {
       this.#active.delete(abort)
       if (this.#active.size === 0) this.#whenQuiet?.()
+    }
+    try {
+      const reply = await work()
+      if (!(reply instanceof Reply) || !isStream(reply.body)) {
+        over()
+        return reply
+      }
+      return reply.with({ body: endingWith(reply.body, over) })
+    } catch (error) {
+      over()
+      throw error
     }
   }
 
@@ -242,6 +260,14 @@ export class ModelServer {
 
 export function createModelServer(options: ServerOptions = {}): ModelServer {
   return new ModelServer(options)
+}
+
+async function* endingWith(pieces: AsyncIterable<string>, over: () => void): AsyncGenerator<string> {
+  try {
+    yield* pieces
+  } finally {
+    over()
+  }
 }
 
 async function within(work: Promise<unknown>, ms: number): Promise<void> {

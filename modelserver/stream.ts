@@ -1,5 +1,8 @@
 /** Turns what a model yields into the text of a streamed answer: ndjson lines or SSE blocks (4.6, 7.4). */
 
+import { untilAborted } from './abort.ts'
+import { TimeLimitError } from './scheduling/index.ts'
+
 export interface StreamFormat {
   readonly contentType: string
   value(value: unknown, index: number): string
@@ -9,11 +12,11 @@ export interface StreamFormat {
 }
 
 export interface Streaming {
+  /** Rejects on abort, as `abortable` makes it. */
   readonly values: AsyncIterator<unknown>
   /** Pulled before, so that an error before it has a status of its own. */
   readonly first: IteratorResult<unknown>
   readonly format: StreamFormat
-  readonly signal: AbortSignal
   readonly pingMs: number
   /** Text of an error that comes after the first value. */
   fault(error: unknown): string
@@ -21,17 +24,44 @@ export interface Streaming {
   closed(values: unknown[], error: unknown): void
 }
 
+/** Is told of a value that a model still works on when its time is up. */
+export interface LateWatch {
+  watchOverdue(work: Promise<unknown>): void
+}
+
+/** A model's values, until the signal aborts: then the waiting rejects with its reason and the model's iterator is returned. */
+export function abortable<T>(
+  values: AsyncIterable<T>,
+  signal: AbortSignal,
+  late: LateWatch,
+): AsyncIterator<T, unknown, undefined> {
+  const iterator = values[Symbol.asyncIterator]()
+  // Not awaited: a model that ignores the signal would hold the answer open.
+  const leave = () => void Promise.resolve(iterator.return?.()).catch(() => {})
+  return {
+    async next() {
+      const pulled = iterator.next()
+      try {
+        return await untilAborted(pulled, signal)
+      } catch (error) {
+        if (signal.aborted) leave()
+        if (signal.reason instanceof TimeLimitError) late.watchOverdue(pulled)
+        throw error
+      }
+    },
+    async return() {
+      leave()
+      return { done: true, value: undefined }
+    },
+  }
+}
+
 const silent = Symbol('nothing came for pingMs')
 
-/** The pieces to send. Ends with the values, an error, or the signal; returns the model's iterator in each case. */
+/** The pieces to send. Ends with the values or an error; returns the iterator in each case. */
 export async function* streamText(streaming: Streaming): AsyncGenerator<string> {
-  const { values, format, signal, pingMs } = streaming
+  const { values, format, pingMs } = streaming
   const sent: unknown[] = []
-  const aborted = new Promise<never>((_, reject) => {
-    if (signal.aborted) reject(signal.reason)
-    else signal.addEventListener('abort', () => reject(signal.reason), { once: true })
-  })
-  aborted.catch(() => {}) // nobody listens between two values
   let failure: unknown
   try {
     let next = streaming.first
@@ -39,34 +69,29 @@ export async function* streamText(streaming: Streaming): AsyncGenerator<string> 
       sent.push(next.value)
       yield format.value(next.value, index)
       const pulled = values.next()
-      let came = await soonest(pulled, aborted, pingMs)
+      let came = await soonest(pulled, pingMs)
       while (came === silent) {
         if (format.ping !== undefined) yield format.ping
-        came = await soonest(pulled, aborted, pingMs)
+        came = await soonest(pulled, pingMs)
       }
       next = came
     }
   } catch (error) {
     failure = error
-    if (!signal.aborted) yield format.error(streaming.fault(error))
+    yield format.error(streaming.fault(error))
   } finally {
-    // Not awaited: a model that ignores the signal would hold the answer open.
-    void Promise.resolve(values.return?.()).catch(() => {})
+    await values.return?.()
     streaming.closed(sent, failure)
   }
 }
 
-async function soonest<T>(
-  pulled: Promise<T>,
-  aborted: Promise<never>,
-  ms: number,
-): Promise<T | typeof silent> {
+async function soonest<T>(pulled: Promise<T>, ms: number): Promise<T | typeof silent> {
   let timer: NodeJS.Timeout | undefined
   const quiet = new Promise<typeof silent>((resolve) => {
     timer = setTimeout(resolve, ms, silent)
   })
   try {
-    return await Promise.race([pulled, aborted, quiet])
+    return await Promise.race([pulled, quiet])
   } finally {
     clearTimeout(timer)
   }

@@ -57,6 +57,23 @@ describe('batching', () => {
     expect(await metrics()).toContain('model_batch_rows_sum{model_name="m1"} 8')
   })
 
+  test('V1 requests are joined by their instances, which predict sees as inputs and instances', async () => {
+    const seen: unknown[] = []
+    class Watched extends Lists {
+      override predict(request: ModelRequest): unknown {
+        const { inputs, instances } = request
+        seen.push({ inputs, instances })
+        return super.predict(request)
+      }
+    }
+    const { server } = await start({ class: Watched, batching: { maxSize: 3, maxDelayMs: 10_000 } })
+    const predict = (instances: unknown[]) =>
+      server.test('/v1/models/m1:predict', { body: { instances }, silent: true })
+    const answers = await Promise.all([predict([1]), predict([2, 3])])
+    expect(answers.map(({ body }) => body)).toEqual([{ predictions: [1] }, { predictions: [2, 3] }])
+    expect(seen).toEqual([{ inputs: [1, 2, 3], instances: [1, 2, 3] }])
+  })
+
   test('case 64: one request alone is answered after maxDelayMs, not later', async () => {
     const { infer } = await start({ class: Lists, batching: { maxSize: 8, maxDelayMs: 200 } })
     await infer({ inputs: [1] })
@@ -306,6 +323,37 @@ describe('isolation', () => {
     ])
     await vi.waitFor(
       async () => expect((await infer({ inputs: [1] })).body).toMatchObject({ outputs: [1] }),
+      20_000,
+    )
+  })
+
+  test('while its thread is down the model shows state and reason, and no request reaches it', async () => {
+    const logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
+    const loads = new SharedArrayBuffer(4)
+    const { server, infer, metrics } = await start(
+      { isolate: 'thread', module, export: 'LoadsOnce', params: { loads } },
+      { logger },
+    )
+    const index = async () => (await server.test('/v2/repository/index', { method: 'POST', body: {} })).body
+    await infer({ inputs: ['crash'] })
+    const down = { state: 'UNAVAILABLE', reason: 'not the second time' }
+    await vi.waitFor(async () => expect(await index()).toEqual([{ name: 'm1', ...down }]), {
+      timeout: 20_000,
+      interval: 5,
+    })
+    const [metadata, scraped, refused] = await Promise.all([
+      server.test('/v2/models/m1'),
+      metrics(),
+      infer({ inputs: [1] }),
+    ])
+    expect(metadata.body).toMatchObject({ name: 'm1', ...down })
+    expect(scraped).toContain('model_ready{model="m1",version=""} 0')
+    expect(scraped).toContain(
+      'model_state{model="m1",version="",state="UNAVAILABLE",reason="not the second time"} 1',
+    )
+    expect([refused.status, refused.text]).toEqual([400, 'RuntimeError: model m1 is not ready yet'])
+    await vi.waitFor(
+      async () => expect(await index()).toEqual([{ name: 'm1', state: 'READY', reason: '' }]),
       20_000,
     )
   })

@@ -153,12 +153,12 @@ describe('the queue', () => {
 
   test('a stream keeps its slot until it is closed, once', async () => {
     const { queue, started, ends, request } = makeQueue({ maxConcurrency: 1 })
-    const release = await queue.acquire(new TestCall())
+    const slot = await queue.acquire(new TestCall())
     const waiting = request(0)
     await turn()
     expect(started).toEqual([])
-    release()
-    release()
+    slot.free()
+    slot.free()
     await vi.waitFor(() => expect(started).toEqual([0]))
     const second = request(1)
     await turn()
@@ -330,11 +330,11 @@ describe('the batcher', () => {
       { maxSize: 2, maxDelayMs: 0, maxConcurrent: 4 },
       { maxConcurrency: 1 },
     )
-    const release = await queue.acquire(new TestCall())
+    const slot = await queue.acquire(new TestCall())
     const answers = [ask([1]), ask([2]), ask([3])]
     await turn()
     expect(batches).toEqual([])
-    release()
+    slot.free()
     await Promise.all(answers)
     expect(batches).toEqual([[1, 2], [3]])
   })
@@ -511,6 +511,8 @@ describe('metrics', () => {
     const metrics = new ServerMetrics()
     const model = metrics.model('dbl', '', {
       ready: () => true,
+      condition: () => ({ state: 'READY', reason: '' }),
+      overdue: () => 0,
       inFlight: () => 2,
       queueDepth: () => 1,
       metrics: () => ({ last: 4.5, text: 'x', wrong: Number.NaN }),
@@ -546,6 +548,8 @@ describe('metrics', () => {
     const metrics = new ServerMetrics()
     const source = (ready: boolean) => ({
       ready: () => ready,
+      condition: () => ({ state: ready ? 'READY' : 'UNAVAILABLE', reason: ready ? '' : 'no file' }),
+      overdue: () => 0,
       inFlight: () => 0,
       queueDepth: () => 0,
       metrics: () => ({}),
@@ -560,6 +564,8 @@ describe('metrics', () => {
       'model_requests_total{model="m",version="v1",op="infer",protocol="v2",status="200"} 2',
     )
     expect(text).toContain('model_ready{model="m",version="v1"} 0')
+    expect(text).toContain('model_state{model="m",version="v1",state="UNAVAILABLE",reason="no file"} 1')
+    expect(text).not.toContain('state="READY"')
     reloaded.remove()
     expect(await metrics.render()).not.toContain('model_ready{')
   })

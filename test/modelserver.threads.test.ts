@@ -175,6 +175,11 @@ describe('a threaded model', () => {
     await vi.waitFor(() => expect(model.ready).toBe(true), 20_000)
     expect([await ask(model, [1]), model.error]).toEqual([[1], ''])
     expect(new Int32Array(loads)[0]).toBe(3)
+    // A failed load that counted as a crash too would start a thread of its own, 0.5 s later.
+    await expect(ask(model, ['crash'])).rejects.toThrow('exit code 1')
+    await vi.waitFor(() => expect(new Int32Array(loads)[0]).toBe(4), 20_000)
+    expect(await ask(model, [1])).toEqual([1])
+    expect(new Int32Array(loads)[0]).toBe(4)
   })
 
   test('refuses a ready-made model object, which could not cross', () => {

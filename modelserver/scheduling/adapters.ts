@@ -27,10 +27,14 @@ function isListRequest(request: unknown): request is ListRequest {
 export const listBatches: BatchAdapter = {
   key: (request) => (isListRequest(request) ? remainderKey(request) : undefined),
   rows: (request) => asListRequest(request).inputs.length,
-  join: (requests) => ({
-    ...asListRequest(requests[0]),
-    inputs: requests.flatMap((request) => asListRequest(request).inputs),
-  }),
+  join(requests) {
+    const first = asListRequest(requests[0])
+    const inputs = requests.flatMap((request) => asListRequest(request).inputs)
+    if (!hasInstances(first)) return { ...first, inputs }
+    const same = first.instances === first.inputs
+    const instances = same ? inputs : requests.flatMap((request) => Reflect.get(Object(request), 'instances'))
+    return { ...first, inputs, instances }
+  },
   split(result, counts) {
     const total = sum(counts)
     if (isList(result)) return cutList(result, counts, total)
@@ -101,9 +105,16 @@ function asTensorRequest(request: unknown): InferRequest {
   return request
 }
 
+/** A V1 request: its `instances` are handed over as `inputs` too, and both are rows. */
+function hasInstances(request: ListRequest): request is ListRequest & { instances: unknown[] } {
+  const { instances } = request as ListRequest & { instances?: unknown }
+  return Array.isArray(instances) && instances.length === request.inputs.length
+}
+
 /** Key of everything but `id` and the rows; undefined if it cannot be compared as text. */
 function remainderKey(request: ListRequest): string | undefined {
-  const { id: _, inputs: __, ...rest } = request as ListRequest & { id?: unknown }
+  const { id: _, inputs: __, ...rest } = request as ListRequest & { id?: unknown; instances?: unknown }
+  if (hasInstances(request)) rest.instances = 'rows'
   for (const _name in rest) return stableText(rest)
   return ''
 }

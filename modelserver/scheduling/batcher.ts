@@ -185,7 +185,11 @@ export class Batcher<C extends Call = Call> {
       const work = Promise.resolve(this.#predict(joined, calls, end.signal))
       const { timeoutMs } = this.#queue
       const late = new Promise<never>((_, reject) => {
-        if (timeoutMs !== undefined) timer = setTimeout(() => reject(this.#expire(batch, end)), timeoutMs)
+        if (timeoutMs === undefined) return
+        timer = setTimeout(() => {
+          reject(this.#expire(batch, end))
+          this.#queue.watchOverdue(work)
+        }, timeoutMs)
       })
       const pieces = this.#adapter.split(await Promise.race([work, late]), counts)
       for (const [index, { resolve }] of batch.entries()) resolve(pieces[index])

@@ -12,5 +12,5 @@ export {
   TimeLimitError,
 } from './limits.ts'
 export { type ModelMetrics, type ModelSource, ServerMetrics } from './metrics.ts'
-export { ModelQueue } from './queue.ts'
+export { ModelQueue, type Slot } from './queue.ts'
 export { type ThreadedModelOptions, threadedModel } from './threaded-model.ts'

@@ -6,6 +6,8 @@ import type { RejectReason } from './limits.ts'
 /** Read when metrics are scraped, never on a request's path. */
 export interface ModelSource {
   ready(): boolean
+  condition(): { state: string; reason: string }
+  overdue(): number
   inFlight(): number
   queueDepth(): number
   /** What `setMetric` wrote; finite numbers are shown. */
@@ -15,6 +17,8 @@ export interface ModelSource {
 const secondsBuckets = [
   0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 30, 60, 300,
 ]
+/** Characters; the repository index shows all. */
+const longestReason = 200
 const rowsBuckets = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
 
 export class ServerMetrics {
@@ -64,6 +68,8 @@ export class ServerMetrics {
       registers,
     })
     this.#gauge('model_ready', '1 when the model is ready', (source) => Number(source.ready()))
+    this.#stateGauge()
+    this.#gauge('model_overdue', 'Requests that got their 504 and still run', (source) => source.overdue())
     this.#gauge('model_in_flight', 'Requests being worked on', (source) => source.inFlight())
     this.#gauge('model_queue_depth', 'Requests that wait for a slot or a batch', (source) =>
       source.queueDepth(),
@@ -125,6 +131,24 @@ export class ServerMetrics {
         this.reset()
         for (const model of sources.values()) {
           this.set({ model: model.name, version: model.version }, read(model.source))
+        }
+      },
+    })
+  }
+
+  // One series per model: a scrape shows the state and reason of now and forgets those before.
+  #stateGauge(): void {
+    const sources = this.#sources
+    new Gauge({
+      name: 'model_state',
+      help: '1, with the state of the model and the reason if something is wrong',
+      labelNames: ['model', 'version', 'state', 'reason'],
+      registers: [this.#registry],
+      collect() {
+        this.reset()
+        for (const { name, version, source } of sources.values()) {
+          const { state, reason } = source.condition()
+          this.set({ model: name, version, state, reason: reason.slice(0, longestReason) }, 1)
         }
       },
     })

@@ -5,6 +5,14 @@ import { type Call, checkLimits, type QueueLimits, type RejectReason, TimeLimitE
 
 const longestRetryAfterS = 60
 
+/** A place among the requests that run. */
+export interface Slot {
+  /** The work, or a `TimeLimitError` (504) once the slot's time is up. */
+  within<T>(work: T | Promise<T>): T | Promise<T>
+  /** Call when the work, or the stream it gave, has ended; again does nothing. */
+  free(): void
+}
+
 export class ModelQueue {
   readonly label: string
   readonly #limits: QueueLimits
@@ -15,6 +23,7 @@ export class ModelQueue {
   /** Requests between `enter` and `leave`. */
   #entered = 0
   #queued = 0
+  #overdue = 0
   #slotsInUse = 0
   /** First in, first out: a Set keeps insertion order and forgets an aborted one at once. */
   readonly #turns = new Set<() => void>()
@@ -43,6 +52,11 @@ export class ModelQueue {
   /** Requests that wait for a slot or for a batch. */
   get depth(): number {
     return this.#queued
+  }
+
+  /** Requests that got their 504 while the model still works on them: what a model that hangs shows. */
+  get overdue(): number {
+    return this.#overdue
   }
 
   get timeoutMs(): number | undefined {
@@ -75,21 +89,41 @@ export class ModelQueue {
     return this.#runLimited(call, work)
   }
 
-  /** For generate: resolves when the stream may start; call what it resolves to when the stream is closed. */
-  async acquire(call: Call): Promise<() => void> {
+  /** For streams: resolves to a slot when the work may start. Its time limit runs until it is freed. */
+  async acquire(call: Call): Promise<Slot> {
     await this.#turn(call)
     const startedMs = performance.now()
     const { timeoutMs } = this.#limits
+    const late = Promise.withResolvers<never>()
+    late.promise.catch(() => {}) // between two pieces of work nobody listens
     const timer =
-      timeoutMs === undefined ? undefined : setTimeout(() => call.abort(this.timeout()), timeoutMs)
+      timeoutMs === undefined
+        ? undefined
+        : setTimeout(() => {
+            const error = this.timeout()
+            late.reject(error)
+            call.abort(error)
+          }, timeoutMs)
     let open = true
-    return () => {
-      if (!open) return
-      open = false
-      clearTimeout(timer)
-      this.ran(startedMs, 1)
-      this.freeSlot()
+    return {
+      within: (work) => (timer === undefined ? work : this.#within(work, late.promise)),
+      free: () => {
+        if (!open) return
+        open = false
+        clearTimeout(timer)
+        this.ran(startedMs, 1)
+        this.freeSlot()
+      },
     }
+  }
+
+  /** Counts work that goes on after its time limit. */
+  watchOverdue(work: Promise<unknown>): void {
+    this.#overdue++
+    const ended = () => {
+      this.#overdue--
+    }
+    work.then(ended, ended)
   }
 
   /** Refuses new requests and those that wait for a turn; what runs, and what waits for a batch, goes on. */
@@ -186,25 +220,20 @@ export class ModelQueue {
   }
 
   async #runLimited<T>(call: Call, work: () => T | Promise<T>): Promise<T> {
-    await this.#turn(call)
-    const startedMs = performance.now()
-    const { timeoutMs } = this.#limits
-    let timer: NodeJS.Timeout | undefined
+    const slot = await this.acquire(call)
     try {
-      const result = work()
-      if (timeoutMs === undefined) return await result
-      const late = new Promise<never>((_, reject) => {
-        timer = setTimeout(() => {
-          const error = this.timeout()
-          reject(error)
-          call.abort(error)
-        }, timeoutMs)
-      })
-      return await Promise.race([result, late])
+      return await slot.within(work())
     } finally {
-      clearTimeout(timer)
-      this.ran(startedMs, 1)
-      this.freeSlot()
+      slot.free()
+    }
+  }
+
+  async #within<T>(work: T | Promise<T>, late: Promise<never>): Promise<T> {
+    try {
+      return await Promise.race([work, late])
+    } catch (error) {
+      if (error instanceof TimeLimitError && work instanceof Promise) this.watchOverdue(work)
+      throw error
     }
   }
 

@@ -44,7 +44,8 @@ class ThreadedModel extends V2ModelServer<object> {
   #pauseMs = firstPauseMs
   #retry: NodeJS.Timeout | undefined
   #over = false
-  #wasLoaded = false
+  /** The last thread that loaded: only its end is a crash, that of another is a load that failed. */
+  #loaded: ModelThread | undefined
 
   constructor(options: ModelOptions, source: ThreadedModelOptions) {
     super(options)
@@ -81,6 +82,7 @@ class ThreadedModel extends V2ModelServer<object> {
     this.#thread = thread
     this.#current = thread.loaded.then(
       (state) => {
+        this.#loaded = thread
         this.#adopt(state)
         return thread
       },
@@ -108,7 +110,7 @@ class ThreadedModel extends V2ModelServer<object> {
 
   /** The thread is gone, by whatever cause. */
   #ended(thread: ModelThread, error: Error, unbegun: readonly PendingCall[]): void {
-    if (this.#over || thread !== this.#thread || !this.#wasLoaded) {
+    if (this.#over || thread !== this.#loaded) {
       for (const { reject } of unbegun) reject(error)
       return
     }
@@ -140,7 +142,6 @@ class ThreadedModel extends V2ModelServer<object> {
   }
 
   #adopt(state: ThreadedState): void {
-    this.#wasLoaded = true
     this.modelSpec = state.modelSpec
     this.labels = state.labels
     this.metrics = state.metrics
@@ -183,8 +184,8 @@ class ThreadedModel extends V2ModelServer<object> {
 
   #call(method: string, args: unknown[], ctx?: RequestInfo): Promise<unknown> {
     if (!ctx) return this.#send({ method, args })
-    const { id, op, path, method: verb, headers, trigger, protocol, start, signal } = ctx
-    const info = { id, op, path, method: verb, headers, trigger, protocol, start }
+    const { id, op, path, method: verb, headers, trigger, trace, protocol, start, signal } = ctx
+    const info = { id, op, path, method: verb, headers, trigger, trace, protocol, start }
     return this.#send({ method, args, info, signal })
   }
 

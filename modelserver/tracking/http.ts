@@ -45,7 +45,7 @@ export class HttpStream implements StreamTarget {
   async #post(record: unknown): Promise<void> {
     const response = await fetch(this.#url, {
       method: 'POST',
-      headers: this.#headers,
+      headers: { ...this.#headers, ...traceOf(record) },
       body: printJson(record),
       signal: AbortSignal.timeout(this.#timeoutMs),
     })
@@ -53,4 +53,10 @@ export class HttpStream implements StreamTarget {
     await response.arrayBuffer()
     if (!response.ok) throw new Error(`the stream answered ${response.status}`)
   }
+}
+
+/** A record of a traced request is sent as part of that trace. */
+function traceOf(record: unknown): { traceparent?: string } {
+  if (typeof record !== 'object' || record === null || !('traceparent' in record)) return {}
+  return typeof record.traceparent === 'string' ? { traceparent: record.traceparent } : {}
 }

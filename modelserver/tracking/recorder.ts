@@ -1,6 +1,7 @@
 /** The records of one model: sampling, batching and error records (specification 5.1). Where they go is its stream's business. */
 
 import { hostname } from 'node:os'
+import { type TraceContext, traceparent } from '../trace.ts'
 import { formatWhen, microsecSince, type Start } from './clock.ts'
 import type { TrackingPlan } from './plan.ts'
 import { Pusher, type PushFailure } from './push.ts'
@@ -27,6 +28,7 @@ export interface Success {
   op: string | null
   request: unknown
   resp: unknown
+  trace?: TraceContext | undefined
 }
 
 /** One request whose predict or explain threw `error` (the message; when verbose, a newline and the stack). */
@@ -37,6 +39,7 @@ export interface Failure {
   /** Added to the request. */
   id: unknown
   error: string
+  trace?: TraceContext | undefined
 }
 
 const headers = ['request', 'op', 'resp', 'when', 'microsec', 'metrics'] as const
@@ -59,14 +62,14 @@ export class Recorder {
   }
 
   /** Every `sample`-th success becomes a record, or a row of one. Copies what it is given; never throws. */
-  success({ start, op, request, resp }: Success): void {
+  success({ start, op, request, resp, trace }: Success): void {
     if (++this.#successes % this.#plan.sample !== 0) return
     const microsec = microsecSince(start)
     const when = formatWhen(start.epochMs)
     const metrics = this.#model.metrics()
     if (this.#plan.batch === 1) {
       const numbers = Object.keys(metrics).length > 0 ? { metrics } : {}
-      this.#push({ request, op, resp, when, microsec, ...numbers })
+      this.#push({ request, op, resp, when, microsec, ...numbers, ...traced(trace) })
       return
     }
     this.#rows.push([request, op, resp, when, microsec, metrics].map(snapshot))
@@ -74,13 +77,14 @@ export class Recorder {
   }
 
   /** Pushed at once, whatever sampling and batching say. Copies what it is given; never throws. */
-  error({ start, op, request, id, error }: Failure): void {
+  error({ start, op, request, id, error, trace }: Failure): void {
     const isObject = typeof request === 'object' && request !== null && !Array.isArray(request)
     this.#push({
       request: isObject ? { ...request, id } : request,
       op,
       when: formatWhen(start.epochMs),
       error,
+      ...traced(trace),
     })
   }
 
@@ -112,6 +116,11 @@ export class Recorder {
       ...(Object.keys(labels).length > 0 ? { labels: snapshot(labels) } : {}),
     }
   }
+}
+
+/** Rows of a batch have no column for it. */
+function traced(trace: TraceContext | undefined): { traceparent?: string } {
+  return trace === undefined ? {} : { traceparent: traceparent(trace) }
 }
 
 /**
