@@ -341,6 +341,8 @@ export const keys = {
   DOCKER_HOST: text('', 'Engine of the docker runner; empty = unix:///var/run/docker.sock'),
   KUBECONFIG: text('', 'File of the kubernetes runner’s cluster; empty = the cluster the worker runs in'),
 
+  PERDURE_URL: url('http://127.0.0.1:8000', ['http:', 'https:'], 'Where the perdure command finds the API'),
+
   REDIS_KEY_DURATION: duration('48h', 1, 'Old name of RECORD_RETENTION'),
   ENABLE_PERIODIC_CHECK: flag('false', 'Accepted without effect: nothing needs sweeping'),
 } satisfies Record<string, Key<unknown>>
@@ -728,3 +730,11 @@ export function loadStart(env: Env = environment()) {
   return read.done(() => parts)
 }
 export type StartConfig = ReturnType<typeof loadStart>
+
+/** Settings of the perdure command's own requests. */
+export function loadCli(env: Env = environment()) {
+  const read = reader(env)
+  const parts = { url: read('PERDURE_URL') }
+  return read.done(() => parts)
+}
+export type CliConfig = ReturnType<typeof loadCli>

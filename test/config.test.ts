@@ -396,7 +396,7 @@ describe('app.env', () => {
 test('every key is documented with its default', () => {
   const page = readFileSync(new URL('../docs/configuration.md', import.meta.url), 'utf8')
   const rows = new Map(
-    [...page.matchAll(/^\| `([A-Z0-9_]+)` \| (.*?) \| (.*) \|$/gm)].map(([, key, standard, what]) => [
+    [...page.matchAll(/^\| `([A-Z0-9_]+)` +\| +(.*?) *\| +(.*?) *\|$/gm)].map(([, key, standard, what]) => [
       key,
       { standard, what },
     ]),

@@ -36,6 +36,7 @@ export interface TestApi {
   store: Store
   platform: ScriptedServer
   queue: string
+  processId: string
   deps: ApiDeps
   settings: ApiSettings
   /** What was logged, one object per line. */
@@ -152,6 +153,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
     store,
     platform,
     queue,
+    processId,
     deps,
     settings,
     logged,

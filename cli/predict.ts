@@ -1,0 +1,74 @@
+/** `perdure predict`: submits a prediction and waits for its end, which it survives without. */
+import { readFile } from 'node:fs/promises'
+import { text } from 'node:stream/consumers'
+import { type Command, Option } from 'commander'
+import { liveStatus } from './live-status.ts'
+import { conclude, exitCodeOf, exitCodes, showRecord } from './outcome.ts'
+import { type ApiOptions, clientOf, jsonArgument, seconds, withApiOptions } from './request.ts'
+
+interface PredictOptions extends ApiOptions {
+  wait?: number
+  detach?: boolean
+  key?: string
+  priority?: string
+  uid?: string
+}
+
+export function addPredict(program: Command): void {
+  const command = program
+    .command('predict <model> [inputs]')
+    .description('predict and wait; inputs is JSON, @file, or - for stdin (default {})')
+    .option('--wait <seconds>', 'longest wait; the prediction goes on afterwards', seconds)
+    .option('-d, --detach', 'print the id and do not wait')
+    .option('--key <key>', 'Idempotency-Key: repeating the command makes no second prediction')
+    .addOption(new Option('--priority <n>', '1 = first').choices(['1', '2', '3', '4', '5']))
+    .option('--uid <uid>', 'whom the prediction is for')
+    .addHelpText('after', exitCodeHelp)
+  withApiOptions(command).action((model: string, inputs: string | undefined, options: PredictOptions) =>
+    conclude(() => predict(model, inputs, options), options.json),
+  )
+}
+
+const exitCodeHelp = `
+Exit codes: ${Object.entries(exitCodes)
+  .map(([name, code]) => `${code} ${name}`)
+  .join(', ')}`
+
+async function predict(model: string, given: string | undefined, options: PredictOptions): Promise<number> {
+  const client = clientOf(options)
+  const inputs = jsonArgument(await textOf(given))
+  const { id } = await client.submit(model, inputs, {
+    ...(options.key !== undefined && { idempotencyKey: options.key }),
+    ...(options.priority !== undefined && { priority: Number(options.priority) }),
+    ...(options.uid !== undefined && { uid: options.uid }),
+  })
+  if (options.detach) {
+    console.log(options.json ? JSON.stringify({ id }) : id)
+    return exitCodes.succeeded
+  }
+  const live = liveStatus()
+  const onInterrupt = () => {
+    live.end()
+    console.error(`the prediction goes on: perdure task ${id} --wait 60, or perdure cancel ${id}`)
+    process.exit(130)
+  }
+  process.once('SIGINT', onInterrupt)
+  try {
+    const record = await client.wait(id, {
+      onLook: live.look,
+      ...(options.wait !== undefined && { timeoutMs: options.wait * 1000 }),
+    })
+    live.end()
+    showRecord(record, options.json ?? false)
+    return exitCodeOf(record)
+  } finally {
+    live.end()
+    process.off('SIGINT', onInterrupt)
+  }
+}
+
+async function textOf(inputs: string | undefined): Promise<string> {
+  if (inputs === undefined) return '{}'
+  if (inputs === '-') return text(process.stdin)
+  return inputs.startsWith('@') ? readFile(inputs.slice(1), 'utf8') : inputs
+}
