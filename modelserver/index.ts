@@ -39,5 +39,7 @@ export {
   type EndpointRecord,
   type EndpointStore,
   MemoryEndpointStore,
+  openStream,
+  perdureEndpoints,
   type StreamTarget,
 } from './tracking/index.ts'

@@ -29,8 +29,10 @@ export interface ServerOptions {
   /** Error answers carry the stack. Never in production: it shows the code's paths. */
   verbose?: boolean
   defaultContentType?: string
+  /** A path, or `openStream(path, args)`. */
   errorStream?: string | StreamTarget
-  endpointStore?: EndpointStore
+  /** Or `perdure://host:port`: Perdure's own store; one that wants a key is opened by `perdureEndpoints`. */
+  endpointStore?: EndpointStore | string
   /** No endpoint records unless tracking is on. */
   mock?: boolean
   /** `timestamp` in answers of protocol `v2`. */

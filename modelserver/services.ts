@@ -7,7 +7,13 @@ import type { ServerOptions } from './options.ts'
 import type { RouteTable } from './routes.ts'
 import { ServerMetrics } from './scheduling/index.ts'
 import type { HostServices } from './settings.ts'
-import { ErrorStream, openStream, planTracking } from './tracking/index.ts'
+import {
+  type EndpointStore,
+  ErrorStream,
+  openStream,
+  perdureEndpoints,
+  planTracking,
+} from './tracking/index.ts'
 
 export interface ServerServices extends HostServices {
   readonly errorStream: ErrorStream | undefined
@@ -21,7 +27,8 @@ export function makeServices(
   ensemble: boolean,
 ): ServerServices {
   const logger = options.logger ?? plainLogger
-  const { functionUri, trackModels = false, monitoringStream, endpointStore, mock = false } = options
+  const { functionUri, trackModels = false, monitoringStream, mock = false } = options
+  const endpointStore = openEndpoints(options.endpointStore)
   const tracking = planTracking({ functionUri, trackModels, monitoringStream, parameters })
   const errorStream = makeErrorStream(options, logger)
   const registers =
@@ -61,6 +68,10 @@ function makeContext(
     getSecret: (key) => options.getSecret?.(key),
     pushError: (event, message) => errorStream?.push(event, message),
   }
+}
+
+function openEndpoints(store: ServerOptions['endpointStore']): EndpointStore | undefined {
+  return typeof store === 'string' ? perdureEndpoints(store) : store
 }
 
 function makeErrorStream(options: ServerOptions, logger: Logger): ErrorStream | undefined {

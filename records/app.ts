@@ -11,6 +11,7 @@ import {
   type RecordServiceSettings,
 } from './service.ts'
 import { mountTaskRead, mountTaskRoutes } from './task-routes.ts'
+import { mountTrackingRoutes } from './tracking-routes.ts'
 import { mountUploadRoutes } from './upload-routes.ts'
 
 export type { RecordServiceDeps, RecordServiceSettings } from './service.ts'
@@ -28,6 +29,7 @@ export function makeRecordRoutes(
   mountTaskRoutes(app, deps, settings)
   mountUploadRoutes(app, deps, settings)
   mountDownloadRoutes(app, deps, settings)
+  mountTrackingRoutes(app, deps, settings)
   app.onError((error) => errorAnswer(error, onUnexpected))
   return app
 }

@@ -13,6 +13,7 @@ import type { Dialect } from './statement.ts'
 import type { Admission, NewSyncPrediction, NewTask, ProcessRole, Store, TaskChange } from './store.ts'
 import { makeTakes, type ReleaseRequest, type TakeRequest } from './takes.ts'
 import { makeTasks } from './tasks.ts'
+import { makeTrackingStore } from './tracking-rows.ts'
 import { makeValidationStore } from './validation-rows.ts'
 import { startWatchdog, type WatchdogOptions } from './watchdog.ts'
 
@@ -195,6 +196,7 @@ export function composeStore(
     forgetFiles: (names) => engine.write(forgetFiles, names),
 
     validations: makeValidationStore(dialect, engine),
+    tracking: makeTrackingStore(dialect, engine),
 
     async expire(endedBefore) {
       for (let total = 0; ; ) {

@@ -58,6 +58,9 @@ export function makeRetention(dialect: Dialect, keyLifetimeMs: number) {
   const oldKeys = dialect.prepare((db, p: { before: number }) =>
     db.deleteFrom('idempotency_keys').where('created_at', '<', p.before),
   )
+  const oldTracking = dialect.prepare((db, p: { before: number }) =>
+    db.deleteFrom('tracking_records').where('created_at', '<', p.before),
+  )
   const oldProcesses = dialect.prepare((db, p: { before: number }) =>
     db
       .deleteFrom('processes')
@@ -90,6 +93,7 @@ export function makeRetention(dialect: Dialect, keyLifetimeMs: number) {
       yield* emptyFlights({ prefixes: JSON.stringify([...prefixes]) })
       if (rows.length < expiryChunk) {
         yield* oldKeys({ before: now - keyLifetimeMs })
+        yield* oldTracking({ before })
         yield* oldProcesses({ before })
       }
       return rows.length

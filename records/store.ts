@@ -4,6 +4,7 @@ import { codeOf } from '../contracts/errors.ts'
 import type { UnstartedFlight } from '../contracts/flights.ts'
 import type { Lane, PlatformName } from '../contracts/names.ts'
 import type { PredictionStatus, TerminalStatus } from '../contracts/statuses.ts'
+import type { TrackingStore } from './tracking.ts'
 import type { ValidationStore } from './validations.ts'
 
 export type {
@@ -312,8 +313,9 @@ export interface Store {
   forgetFiles(names: readonly string[]): Promise<void>
 
   readonly validations: ValidationStore
+  readonly tracking: TrackingStore
 
-  /** Deletes terminal records with nothing due that ended before; returns how many. */
+  /** Deletes terminal records with nothing due that ended before, and older tracking records; returns how many of the first. */
   expire(endedBefore: Date): Promise<number>
   ping(): Promise<void>
   close(): Promise<void>

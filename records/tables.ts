@@ -3,9 +3,10 @@ import type { Generated, Selectable } from 'kysely'
 import type { Lane, PlatformName } from '../contracts/names.ts'
 import type { PredictionStatus } from '../contracts/statuses.ts'
 import type { ProcessRole, ProcessState } from './store.ts'
+import type { TrackingTables } from './tracking.ts'
 import type { ValidationTables } from './validations.ts'
 
-export interface Tables extends ValidationTables {
+export interface Tables extends TrackingTables, ValidationTables {
   predictions: PredictionTable
   prediction_inputs: { id: string; inputs: string }
   prediction_outputs: { id: string; outputs: string }

@@ -12,6 +12,7 @@ export {
 } from './endpoints.ts'
 export { ErrorStream, type ErrorStreamOptions } from './errors.ts'
 export { endpointUid, type FunctionUri, modelString, parseFunctionUri } from './function-uri.ts'
+export { perdureEndpoints } from './perdure.ts'
 export { planTracking, type TrackingOptions, type TrackingPlan } from './plan.ts'
 export { PushError, type PushFailure } from './push.ts'
 export {

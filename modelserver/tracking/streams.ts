@@ -4,6 +4,7 @@ import { ValueError } from '../errors.ts'
 import { FileStream } from './file.ts'
 import { HttpStream } from './http.ts'
 import { KafkaStream } from './kafka.ts'
+import { PerdureStream } from './perdure.ts'
 
 /** Where records go. A throw or a rejection of `push` is counted by who pushes and reaches no request. */
 export interface StreamTarget {
@@ -21,7 +22,8 @@ export class DummyStream implements StreamTarget {
 }
 
 /**
- * A path (`dummy://`, `http(s)://…`, `file:///…`, `kafka://broker:9092/topic`) or an object with `push`, which is
+ * A path (`dummy://`, `http(s)://…`, `file:///…`, `kafka://broker:9092/topic`,
+ * `perdure://host:port`) or an object with `push`, which is
  * taken as it is. `args` are the target's own (`stream_args`). Throws `ValueError` `unsupported stream path <path>`.
  */
 export function openStream(
@@ -33,5 +35,6 @@ export function openStream(
   if (/^https?:\/\//.test(target)) return new HttpStream(target, args)
   if (target.startsWith('file://')) return new FileStream(target)
   if (target.startsWith('kafka://')) return new KafkaStream(target, args)
+  if (/^perdures?:\/\//.test(target)) return new PerdureStream(target, args)
   throw new ValueError(`unsupported stream path ${target}`)
 }

@@ -4,6 +4,7 @@ import { jobs } from './0002-jobs.ts'
 import { files } from './0003-files.ts'
 import { validations } from './0004-validations.ts'
 import { keyAge } from './0005-key-age.ts'
+import { tracking } from './0006-tracking.ts'
 
 /** Where the dialects differ. */
 export interface SchemaWords {
@@ -13,7 +14,7 @@ export interface SchemaWords {
 
 export type Migration = (words: SchemaWords) => string[]
 
-export const migrations: readonly Migration[] = [predictions, jobs, files, validations, keyAge]
+export const migrations: readonly Migration[] = [predictions, jobs, files, validations, keyAge, tracking]
 
 /** Throws if the database was written by a newer version; else the statements that bring it up to date. */
 export function pendingStatements(version: number, words: SchemaWords): string[] {
