@@ -9,6 +9,8 @@ import { mountDocs } from './routes/docs.ts'
 import { mountHealth } from './routes/health.ts'
 import { mountModels } from './routes/models.ts'
 import { mountPredict } from './routes/predict.ts'
+import { mountPredictionEvents } from './routes/prediction-events.ts'
+import { mountPredictions } from './routes/predictions.ts'
 import { mountQueue } from './routes/queue.ts'
 import { mountReference } from './routes/reference.ts'
 import { mountTask } from './routes/task.ts'
@@ -30,6 +32,8 @@ export function makeApp(deps: ApiDeps, settings: ApiSettings): Api {
   mountQueue(app, deps, settings)
   mountDocs(app, deps, settings)
   mountModels(app, deps)
+  mountPredictions(app, deps, settings)
+  mountPredictionEvents(app, deps)
   if (deps.validations !== undefined) {
     mountValidations(app, deps, settings, deps.validations)
     mountBlessings(app, deps, settings, deps.validations)

@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { Model, ModelList } from '../../contracts/http.ts'
 import type { ModelRoute } from '../../platforms/routing.ts'
 import { ok, problems } from '../described.ts'
+import { ownedName } from '../prediction-object.ts'
 import { json } from '../record.ts'
 import { type Api, type ApiContext, type ApiDeps, mount } from '../surface.ts'
 
@@ -50,17 +51,6 @@ export function mountModels(app: Api, deps: ApiDeps): void {
   mount(app, deps, ownedRoute, 'modern', (c) =>
     described(routing.resolveOwned(param(c, 'owner'), param(c, 'name'))),
   )
-}
-
-/** Owner of models whose name has none. */
-const houseOwner = 'perdure'
-
-/** `owner/name` as Replicate's clients split it. */
-export function ownedName(modelName: string): { owner: string; name: string } {
-  const slash = modelName.indexOf('/')
-  return slash > 0
-    ? { owner: modelName.slice(0, slash), name: modelName.slice(slash + 1) }
-    : { owner: houseOwner, name: modelName }
 }
 
 function modelOf(model: ModelRoute): Model {

@@ -1,0 +1,101 @@
+/** `GET /v1/predictions/{id}/events`: a prediction's way as server-sent events, resumable by `Last-Event-ID`. */
+import { createRoute } from '@hono/zod-openapi'
+import { z } from 'zod'
+import { ServiceError } from '../../contracts/errors.ts'
+import { parseJson, printJson } from '../../contracts/json.ts'
+import { isTerminal } from '../../contracts/statuses.ts'
+import type { StoredPrediction } from '../../records/store.ts'
+import { problems } from '../described.ts'
+import { objectStatusOf, outputText } from '../prediction-object.ts'
+import { type Api, type ApiDeps, mount } from '../surface.ts'
+
+const route = createRoute({
+  method: 'get',
+  path: '/v1/predictions/{id}/events',
+  summary: 'Events of a prediction: status, output, error, done',
+  request: { params: z.object({ id: z.string() }) },
+  responses: {
+    200: { content: { 'text/event-stream': { schema: z.string() } }, description: 'Until `done`' },
+    ...problems(404, 503),
+  },
+})
+
+interface Event {
+  /** The same in every stream of this prediction, so that `Last-Event-ID` resumes anywhere. */
+  id: number
+  event: 'status' | 'output' | 'error' | 'done'
+  data: string
+}
+
+const lookMs = 250
+const heartbeatMs = 15_000
+const streamHeaders = {
+  'content-type': 'text/event-stream',
+  'cache-control': 'no-cache',
+  'x-accel-buffering': 'no',
+}
+
+export function mountPredictionEvents(app: Api, { service, store, ...deps }: ApiDeps): void {
+  mount(app, deps, route, 'modern', async (c) => {
+    const id = c.req.param('id') ?? ''
+    const first = await store.get(id)
+    if (first === undefined) throw new ServiceError('not_found', 'prediction not found')
+    let sent = Number(c.req.header('last-event-id')) || 0
+    let record: StoredPrediction | undefined = first
+    let lastSentMs = performance.now()
+    let left = false
+
+    const frames = new ReadableStream<Uint8Array>({
+      async pull(controller) {
+        while (!left) {
+          const news = record === undefined ? [] : eventsOf(record).filter((event) => event.id > sent)
+          if (news.length > 0) {
+            controller.enqueue(Buffer.from(news.map(frameOf).join('')))
+            sent = news.at(-1)?.id ?? sent
+            lastSentMs = performance.now()
+          }
+          if (record === undefined || isTerminal(record.status)) return controller.close()
+          if (news.length > 0) return
+          record = await service.waitFor(id, lookMs)
+          if (performance.now() - lastSentMs > heartbeatMs) {
+            lastSentMs = performance.now()
+            return controller.enqueue(Buffer.from(': \n\n'))
+          }
+        }
+      },
+      cancel() {
+        left = true
+      },
+    })
+    return new Response(frames, { headers: streamHeaders })
+  })
+}
+
+/** All events up to the record's state: 1 starting, 2 processing, then each piece of output or the error, then done. */
+function eventsOf(record: StoredPrediction): Event[] {
+  const events: Event[] = [{ id: 1, event: 'status', data: 'starting' }]
+  if (record.status === 'pending') return events
+  events.push({ id: 2, event: 'status', data: 'processing' })
+  if (record.status === 'running') return events
+  const add = (event: Event['event'], data: string) => events.push({ id: events.length + 1, event, data })
+  if (record.status === 'succeeded') for (const piece of piecesOf(record)) add('output', piece)
+  if (record.status === 'failed') add('error', JSON.stringify({ detail: record.errorInfo }))
+  const status = objectStatusOf(record)
+  add(
+    'done',
+    status === 'succeeded' ? '{}' : JSON.stringify({ reason: status === 'failed' ? 'error' : status }),
+  )
+  return events
+}
+
+/** Text as it is, a list piece by piece, anything else as JSON. */
+function piecesOf(record: StoredPrediction): string[] {
+  const output = parseJson(outputText(record))
+  const pieces = Array.isArray(output) ? output : [output]
+  return pieces.map((piece) => (typeof piece === 'string' ? piece : printJson(piece)))
+}
+
+function frameOf({ id, event, data }: Event): string {
+  const lines = data.split(/\r\n|\r|\n/).map((line) => `data: ${line}\n`)
+  return `id: ${id}\nevent: ${event}\n${lines.join('')}\n`
+}

@@ -1,0 +1,226 @@
+/** `/v1/predictions`: Replicate's way to create, read, list, cancel and retry predictions. Every prediction flies. */
+import { createRoute } from '@hono/zod-openapi'
+import { z } from 'zod'
+import { ServiceError } from '../../contracts/errors.ts'
+import { isJsonObject, parseJson } from '../../contracts/json.ts'
+import {
+  CreateOwnedPrediction,
+  CreatePrediction,
+  objectStatuses,
+  PredictionList,
+  PredictionObject,
+} from '../../contracts/prediction-object.ts'
+import { isTerminal, type PredictionStatus } from '../../contracts/statuses.ts'
+import type { ModelRoute, Routing } from '../../platforms/routing.ts'
+import type { StoredPrediction } from '../../records/store.ts'
+import { accept } from '../accept.ts'
+import { readJsonObject } from '../body.ts'
+import { jsonRequest, ok, problems } from '../described.ts'
+import { objectText } from '../prediction-object.ts'
+import { waitMsOf } from '../prefer.ts'
+import { jsonText } from '../record.ts'
+import { type Api, type ApiContext, type ApiDeps, type ApiSettings, mount } from '../surface.ts'
+
+const id = z.object({ id: z.string() })
+const created = {
+  201: ok(PredictionObject, 'Accepted; with `Prefer: wait` it has ended'),
+  202: ok(PredictionObject, 'The wait ran out; the prediction goes on'),
+  ...problems(400, 404, 413, 422, 429, 501, 503),
+}
+const headers = 'Headers: `Prefer: wait[=1..60]`, `Idempotency-Key`, `UID`, `Perdure-Priority`.'
+
+const createdRoute = createRoute({
+  method: 'post',
+  path: '/v1/predictions',
+  summary: 'Create a prediction',
+  description: headers,
+  request: jsonRequest(CreatePrediction),
+  responses: created,
+})
+const ownedRoute = createRoute({
+  method: 'post',
+  path: '/v1/models/{owner}/{name}/predictions',
+  summary: 'Create a prediction of a model',
+  description: headers,
+  request: {
+    params: z.object({ owner: z.string(), name: z.string() }),
+    ...jsonRequest(CreateOwnedPrediction),
+  },
+  responses: created,
+})
+const getRoute = createRoute({
+  method: 'get',
+  path: '/v1/predictions/{id}',
+  summary: 'One prediction',
+  request: { params: id },
+  responses: { 200: ok(PredictionObject, 'As it is now'), ...problems(404, 503) },
+})
+const listRoute = createRoute({
+  method: 'get',
+  path: '/v1/predictions',
+  summary: 'Predictions, newest first',
+  request: {
+    query: z.object({
+      cursor: z.string().optional(),
+      status: z.enum(objectStatuses).optional(),
+      model: z.string().optional(),
+    }),
+  },
+  responses: { 200: ok(PredictionList, 'A page of 100 at most'), ...problems(400, 503) },
+})
+const cancelRoute = createRoute({
+  method: 'post',
+  path: '/v1/predictions/{id}/cancel',
+  summary: 'Cancel a prediction',
+  request: { params: id },
+  responses: { 200: ok(PredictionObject, 'It reads canceled'), ...problems(403, 404, 503) },
+})
+const retryRoute = createRoute({
+  method: 'post',
+  path: '/v1/predictions/{id}/retry',
+  summary: 'A new prediction from the stored input',
+  description: headers,
+  request: { params: id },
+  responses: { ...created, ...problems(409, 410) },
+})
+
+const pageSize = 100
+
+export function mountPredictions(app: Api, deps: ApiDeps, settings: ApiSettings): void {
+  const { service, store, routing } = deps
+
+  async function shown(c: ApiContext, record: StoredPrediction, retryOf?: string): Promise<string> {
+    return objectText(record, await store.inputsOf(record.id), originOf(c), retryOf)
+  }
+
+  async function recordOf(c: ApiContext): Promise<StoredPrediction> {
+    return known(await store.get(c.req.param('id') ?? ''))
+  }
+
+  async function create(
+    c: ApiContext,
+    target: ModelRoute,
+    input: Record<string, unknown>,
+    retryOf?: string,
+  ): Promise<Response> {
+    if (c.req.header('cancel-after') !== undefined) {
+      throw new ServiceError('not_implemented', 'Cancel-After is not supported yet')
+    }
+    const waitMs = waitMsOf(c.req.header('prefer'))
+    const accepted = await service.submit(accept(c, target, input, settings.uploadWebhook()))
+    const record = known(
+      waitMs === undefined ? await store.get(accepted.id) : await service.waitFor(accepted.id, waitMs),
+    )
+    const inTime = waitMs === undefined || isTerminal(record.status)
+    return jsonText(await shown(c, record, retryOf), inTime ? 201 : 202)
+  }
+
+  mount(app, deps, createdRoute, 'modern', async (c) => {
+    const body = await readJsonObject(c, settings.maxBodyBytes)
+    const input = inputIn(body)
+    return create(c, targetOf(body, routing), input)
+  })
+
+  mount(app, deps, ownedRoute, 'modern', async (c) => {
+    const input = inputIn(await readJsonObject(c, settings.maxBodyBytes))
+    const target = routing.resolveOwned(c.req.param('owner') ?? '', c.req.param('name') ?? '')
+    return create(c, target, input)
+  })
+
+  mount(app, deps, getRoute, 'modern', async (c) => jsonText(await shown(c, await recordOf(c))))
+
+  mount(app, deps, listRoute, 'modern', async (c) => {
+    const { cursor, status, model } = c.req.query()
+    const page = await store.list({
+      limit: pageSize,
+      queue: settings.queue,
+      ...(cursor && { cursor }),
+      ...(status && { status: storedStatus(status) }),
+      ...(model && { modelName: model.replace(/^perdure\//, '') }),
+    })
+    const results = await Promise.all(page.items.map((record) => shown(c, record)))
+    let next = 'null'
+    if (page.nextCursor !== undefined) {
+      const url = new URL('/v1/predictions', originOf(c))
+      const query = { cursor: page.nextCursor, ...(status && { status }), ...(model && { model }) }
+      url.search = new URLSearchParams(query).toString()
+      next = JSON.stringify(url.href)
+    }
+    return jsonText(`{"next":${next},"previous":null,"results":[${results.join(',')}]}`)
+  })
+
+  mount(app, deps, cancelRoute, 'modern', async (c) => {
+    const result = await service.cancel(c.req.param('id') ?? '')
+    if (result.outcome === 'terminal') {
+      throw new ServiceError('already_terminal', `the prediction has already ${result.status}`)
+    }
+    return jsonText(await shown(c, await recordOf(c)))
+  })
+
+  mount(app, deps, retryRoute, 'modern', async (c) => {
+    const record = await recordOf(c)
+    if (!isTerminal(record.status)) {
+      throw new ServiceError('conflict', 'the prediction has not ended yet')
+    }
+    const stored = await store.inputsOf(record.id)
+    const input = stored === undefined ? undefined : parseJson(stored)
+    if (!isJsonObject(input)) throw new ServiceError('input_expired', 'the input is no longer stored')
+    return create(c, routing.resolve(record.modelName), input, record.id)
+  })
+}
+
+function known(record: StoredPrediction | undefined): StoredPrediction {
+  if (record === undefined) throw new ServiceError('not_found', 'prediction not found')
+  return record
+}
+
+/** Where the caller found us: its links must lead there again. */
+export function originOf(c: ApiContext): string {
+  return new URL(c.req.url).origin
+}
+
+function inputIn(body: Record<string, unknown>): Record<string, unknown> {
+  const { input, webhook } = body
+  if (!isJsonObject(input)) {
+    throw new ServiceError(
+      'invalid_input',
+      input === undefined ? 'input is required' : 'input must be an object',
+    )
+  }
+  if (webhook !== undefined && webhook !== null) {
+    throw new ServiceError('not_implemented', 'webhook is not supported yet')
+  }
+  return input
+}
+
+/** `version` is a name, a version, `owner/name` or `owner/name:version`; `model` is `owner/name`. */
+function targetOf({ version, model }: Record<string, unknown>, routing: Routing): ModelRoute {
+  const asked = version ?? model
+  if (typeof asked !== 'string' || asked === '') {
+    throw new ServiceError(
+      'invalid_input',
+      asked === undefined ? 'version is required' : 'version must be a text',
+    )
+  }
+  const [, owner, name, named] = /^([^/:]+)\/([^/:]+)(?::(.+))?$/.exec(asked) ?? []
+  if (named !== undefined) return routing.resolveVersion(named)
+  if (owner !== undefined && name !== undefined) return routing.resolveOwned(owner, name)
+  return routing.resolveVersion(asked)
+}
+
+const storedStatuses: Readonly<Record<string, PredictionStatus>> = {
+  starting: 'pending',
+  processing: 'running',
+  succeeded: 'succeeded',
+  failed: 'failed',
+  canceled: 'canceled',
+  aborted: 'canceled',
+}
+
+function storedStatus(word: string): PredictionStatus {
+  const status = Object.hasOwn(storedStatuses, word) ? storedStatuses[word] : undefined
+  if (status === undefined) {
+    throw new ServiceError('invalid_input', `status must be one of ${objectStatuses.join(', ')}`)
+  }
+  return status
+}

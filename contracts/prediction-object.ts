@@ -1,0 +1,61 @@
+/** Predictions as Replicate's clients know them (prediction-agent specification, 10.1; design, section 11). */
+import { z } from 'zod'
+
+export const objectStatuses = [
+  'starting',
+  'processing',
+  'succeeded',
+  'failed',
+  'canceled',
+  'aborted',
+] as const
+export type ObjectStatus = (typeof objectStatuses)[number]
+
+export const PredictionObject = z
+  .object({
+    id: z.string(),
+    model: z.string().meta({ description: 'owner/name; the owner of models without one is perdure' }),
+    version: z.string(),
+    input: z.record(z.string(), z.unknown()).nullable(),
+    output: z.unknown().meta({ description: 'null until succeeded' }),
+    logs: z.string(),
+    error: z.string().nullable(),
+    status: z.enum(objectStatuses),
+    source: z.literal('api'),
+    data_removed: z.boolean(),
+    created_at: z.string(),
+    started_at: z.string().nullable(),
+    completed_at: z.string().nullable(),
+    metrics: z.object({
+      predict_time: z.number().optional().meta({ description: 'Seconds' }),
+      total_time: z.number().optional().meta({ description: 'Seconds' }),
+    }),
+    urls: z.object({ get: z.string(), cancel: z.string(), stream: z.string() }),
+    retry_of: z.string().optional().meta({ description: 'In the answer of a retry only' }),
+  })
+  .meta({ id: 'Prediction' })
+
+export const PredictionList = z
+  .object({
+    next: z.string().nullable(),
+    previous: z.string().nullable(),
+    results: z.array(PredictionObject),
+  })
+  .meta({ id: 'PredictionList' })
+
+export const CreatePrediction = z
+  .object({
+    version: z
+      .string()
+      .optional()
+      .meta({ description: "A model's name or one of its versions", example: 'iris' }),
+    model: z.string().optional().meta({ description: 'owner/name, in place of version' }),
+    input: z
+      .record(z.string(), z.unknown())
+      .meta({ description: 'What the model gets', example: { inputs: [[5.1, 3.5, 1.4, 0.2]] } }),
+  })
+  .meta({ id: 'CreatePrediction' })
+
+export const CreateOwnedPrediction = CreatePrediction.pick({ input: true }).meta({
+  id: 'CreateOwnedPrediction',
+})
