@@ -123,9 +123,12 @@ async function send(response: ServerResponse, reply: Reply | Response, head: boo
   const headers: Record<string, string | number> = { ...reply.headers }
   if (contentType !== '') headers['content-type'] = contentType
   if (body === undefined || typeof body === 'string' || body instanceof Uint8Array) {
-    headers['content-length'] = body === undefined ? 0 : Buffer.byteLength(body)
+    const bytes = body === undefined ? 0 : Buffer.byteLength(body)
+    headers['content-length'] = bytes
     response.writeHead(status, headers)
-    response.end(head || body === undefined ? undefined : body)
+    // Text that is all ASCII is the same in both encodings, and quicker to write in this one.
+    if (typeof body === 'string' && !head) response.end(body, bytes === body.length ? 'latin1' : 'utf8')
+    else response.end(head ? undefined : body)
     return
   }
   response.writeHead(status, headers)

@@ -5,7 +5,7 @@ import { type ServeOptions, serve } from './serve.ts'
 
 export { type ServeOptions, serve }
 
-const usage = `usage: main.ts <module.ts> [--host 127.0.0.1] [--port 0] [--name <route key>] [--model-path <path>]
+const usage = `usage: main.ts <module.ts or its folder> [--host 127.0.0.1] [--port 0] [--name <route key>] [--model-path <path>]
   [--protocol v2|oip|v1] [--background] [--grace-ms 8000]
 environment: HOST, PORT, MODEL_NAME, MODEL_BASE_PATH
 `

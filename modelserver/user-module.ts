@@ -1,6 +1,7 @@
 /** Finds what a user's module wants to have served: a server, or model classes (docs/model-server.md). Loads no model. */
 
-import { resolve } from 'node:path'
+import { readdir, stat } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { ValueError } from './errors.ts'
 import { type ModelClass, V2ModelServer } from './model.ts'
@@ -18,13 +19,13 @@ export interface ModuleSettings {
 }
 
 /**
- * Imports the module at a path or file URL. If it exports a server made by `createModelServer`, that is served: the
+ * Imports the module at a path or file URL; of a folder its `model.ts`, `.js` or `.mjs`. If it exports a server made by `createModelServer`, that is served: the
  * default export, else `server`, else the only one. Otherwise every exported class that extends V2ModelServer is a
  * model: under `name`, else its static `route`, else the class name in kebab case without `Model` at its end
  * (`IrisModel` = `iris`). The package must be the same one the module imports.
  */
 export async function serverFromModule(module: string, settings: ModuleSettings = {}): Promise<ModelServer> {
-  const url = module.startsWith('file:') ? module : pathToFileURL(resolve(module)).href
+  const url = module.startsWith('file:') ? module : pathToFileURL(await moduleFile(resolve(module))).href
   const exported: Record<string, unknown> = await import(url)
   const server = exportedServer(module, exported)
   if (server !== undefined) return server
@@ -41,6 +42,17 @@ export async function serverFromModule(module: string, settings: ModuleSettings 
     made.addModel(name ?? routeKey(Class), { ...settings.model, class: Class, ...path })
   }
   return made
+}
+
+const folderModules = ['model.ts', 'model.js', 'model.mjs']
+
+async function moduleFile(path: string): Promise<string> {
+  const isFolder = (await stat(path).catch(() => undefined))?.isDirectory() ?? false
+  if (!isFolder) return path
+  const names = await readdir(path)
+  const found = folderModules.find((name) => names.includes(name))
+  if (found === undefined) throw new ValueError(`${path} holds none of ${folderModules.join(', ')}`)
+  return join(path, found)
 }
 
 function exportedServer(module: string, exported: Record<string, unknown>): ModelServer | undefined {

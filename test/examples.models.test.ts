@@ -9,10 +9,10 @@ import { post, serveModel } from './support/served-model.ts'
 
 const root = join(import.meta.dirname, '..')
 const serve = (example: string) =>
-  serveModel(process.execPath, ['modelserver/main.ts', example], { cwd: root })
+  serveModel(process.execPath, ['cli/main.ts', 'serve', example, '--port', '0'], { cwd: root })
 
 test('the iris example names flowers', async () => {
-  const model = await serve('examples/iris/model.ts')
+  const model = await serve('examples/iris')
   const answer = await post(`${model.origin}/v2/models/iris/infer`, {
     inputs: [
       [5.1, 3.5, 1.4, 0.2],
@@ -27,7 +27,7 @@ test('the iris example names flowers', async () => {
 })
 
 test('the ensemble example votes, and each of its classifiers answers alone', async () => {
-  const model = await serve('examples/ensemble/model.ts')
+  const model = await serve('examples/ensemble')
   const inputs = [
     [5.1, 3.5, 1.4, 0.2],
     [6.7, 3, 5, 1.7],
@@ -43,7 +43,7 @@ test('the ensemble example votes, and each of its classifiers answers alone', as
 })
 
 test('the text example streams the same words that it gives as a whole', async () => {
-  const model = await serve('examples/text/model.ts')
+  const model = await serve('examples/text')
   const url = `${model.origin}/v2/models/text`
   const request = { id: '42', text_input: 'The keeper', parameters: { max_words: 12, seed: 7 } }
   const whole = await post(`${url}/generate`, request)
@@ -77,7 +77,7 @@ describe('the ONNX example', () => {
   test.skipIf(missing)(
     `serves it over the Open Inference Protocol${missing ? ` [${missing}]` : ''}`,
     async () => {
-      const model = await serve('examples/onnx/model.ts')
+      const model = await serve('examples/onnx')
       const url = `${model.origin}/v2/models/iris-onnx`
       expect(await (await fetch(url)).json()).toMatchObject({
         inputs: [{ name: 'measurements', datatype: 'FP32', shape: [-1, 4] }],
