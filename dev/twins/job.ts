@@ -51,6 +51,10 @@ export interface TwinJob {
   phase: JobPhase
   /** Given so far. */
   chunks: string[]
+  /** Of a job that has succeeded. */
+  output: unknown
+  /** Of a job that has failed. */
+  error: string
   /** The result was deleted. */
   expired: boolean
   readonly faults: Record<string, Fault[]>
@@ -60,6 +64,9 @@ export interface TwinJob {
   /** Resolves when it is over, or after `ms`. */
   over(ms: number): Promise<void>
 }
+
+/** A real model behind a twin: takes the input, gives the output; what it throws is the job's error. */
+export type TwinModel = (input: Record<string, unknown>, signal: AbortSignal) => Promise<unknown>
 
 export interface JobLimits {
   /** From creation; queue and run. */
@@ -78,6 +85,7 @@ export function startJob(
   scenario: Scenario,
   limits: JobLimits,
   stop: AbortSignal,
+  model: TwinModel = imitate,
 ): TwinJob {
   const listeners = new Set<() => void>()
   const ending = new AbortController()
@@ -88,6 +96,8 @@ export function startJob(
     createdAt: new Date(),
     phase: 'queued',
     chunks: [],
+    output: null,
+    error: scenario.error ?? 'the model failed',
     expired: false,
     faults: structuredClone(scenario.faults ?? {}),
     cancel: () => end('canceled'),
@@ -138,7 +148,19 @@ export function startJob(
       changed()
     }
     await sleep(runMs / (chunks.length + 1), signal)
-    if (outcome !== 'never') end(outcome)
+    if (outcome === 'succeeded') await compute(signal)
+    else if (outcome !== 'never') end(outcome)
+  }
+
+  async function compute(signal: AbortSignal): Promise<void> {
+    try {
+      if (Object.hasOwn(scenario, 'output')) job.output = scenario.output
+      else job.output = job.chunks.length > 0 ? job.chunks : await model(input, signal)
+      end('succeeded')
+    } catch (error) {
+      job.error = error instanceof Error ? error.message : String(error)
+      end('failed')
+    }
   }
 
   async function expire(ms: number, signal: AbortSignal): Promise<void> {
@@ -147,10 +169,9 @@ export function startJob(
   }
 }
 
-/** The output of a job that has succeeded. */
-export function outputOf({ scenario, chunks, input }: TwinJob): unknown {
-  if (Object.hasOwn(scenario, 'output')) return scenario.output
-  return chunks.length > 0 ? chunks : input
+/** Without a model a job gives its input back. */
+async function imitate(input: Record<string, unknown>): Promise<unknown> {
+  return input
 }
 
 /** Applies what the scenario omits and replaces. */

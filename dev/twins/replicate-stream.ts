@@ -14,7 +14,7 @@ export function streamEvents(job: TwinJob, response: ServerResponse): void {
     if (!isEnded(job)) return
     unwatch()
     if (job.phase === 'failed') {
-      event('error', JSON.stringify({ detail: job.scenario.error ?? 'the model failed' }))
+      event('error', JSON.stringify({ detail: job.error }))
       event('done', '{"reason":"error"}')
     } else {
       event('done', job.phase === 'succeeded' ? '{}' : '{"reason":"canceled"}')

@@ -1,10 +1,19 @@
 /**
- * A twin of Replicate's HTTP API, driven by scenarios (https://replicate.com/docs/reference/http). Owns its shapes, statuses,
- * throttling, streams and webhooks; runs no model.
+ * A twin of Replicate's HTTP API, driven by scenarios (https://replicate.com/docs/reference/http). Owns its routes,
+ * throttling, streams and webhooks; runs no model of its own.
  */
 import { durationMs } from '../../contracts/durations.ts'
 import { isJsonObject } from '../../contracts/json.ts'
-import { disguised, isEnded, outputOf, type Scenario, scenarioIn, startJob, type TwinJob } from './job.ts'
+import { isEnded, type Scenario, scenarioIn, startJob, type TwinJob, type TwinModel } from './job.ts'
+import {
+  invalid,
+  notFound,
+  type Prediction,
+  predictionBody,
+  problem,
+  throttled,
+  unauthorized,
+} from './replicate-answers.ts'
 import { streamEvents } from './replicate-stream.ts'
 import {
   type Exchange,
@@ -18,6 +27,8 @@ import { makeWebhookSender } from './webhooks.ts'
 export interface ReplicateTwinOptions extends TwinListening {
   /** Of jobs whose `input.twin` says nothing. */
   scenario?: Scenario
+  /** Makes the outputs of jobs whose scenario names none. */
+  model?: TwinModel
   /** Creations in any 60 s; above it 429. Replicate's own limit is 600. */
   createsPerMinute?: number
   /** Pause before a failed `completed` webhook is sent again. */
@@ -35,13 +46,6 @@ export interface ReplicateTwin extends TwinServer {
   readonly jobs: readonly TwinJob[]
 }
 
-interface Prediction {
-  job: TwinJob
-  model: string
-  version: string
-  webhook?: { url: string; events: ReadonlySet<string> }
-}
-
 const maxWaitMs = 60_000
 const webhookEvents = ['start', 'output', 'logs', 'completed']
 const throttleMs = 500
@@ -53,43 +57,7 @@ export async function startReplicateTwin(options: ReplicateTwinOptions = {}): Pr
   const predictions = new Map<string, Prediction>()
   const creations: number[] = []
 
-  const bodyOf = ({ job, model, version, webhook }: Prediction) => {
-    const self = `${server.origin}/v1/predictions/${job.id}`
-    const isGone = job.expired
-    const { scenario: given, startedAt, endedAt, phase } = job
-    const body: Record<string, unknown> = {
-      id: job.id,
-      model,
-      version,
-      input: isGone ? null : job.input,
-      output: isGone
-        ? null
-        : phase === 'succeeded'
-          ? outputOf(job)
-          : job.chunks.length > 0
-            ? job.chunks
-            : null,
-      logs: isGone ? null : startedAt === undefined ? '' : (given.logs ?? ''),
-      error: phase === 'failed' ? (given.error ?? 'the model failed') : null,
-      status: statusOf(job),
-      source: 'api',
-      data_removed: isGone,
-      created_at: job.createdAt.toISOString(),
-      started_at: startedAt?.toISOString() ?? null,
-      completed_at: endedAt?.toISOString() ?? null,
-      metrics: metricsOf(job),
-      urls: {
-        get: self,
-        cancel: `${self}/cancel`,
-        web: `${server.origin}/p/${job.id}`,
-        ...(given.chunks === undefined ? {} : { stream: `${server.origin}/v1/stream/${job.id}` }),
-      },
-      ...(webhook === undefined
-        ? {}
-        : { webhook: webhook.url, webhook_events_filter: Array.from(webhook.events) }),
-    }
-    return disguised(job, body)
-  }
+  const bodyOf = (prediction: Prediction) => predictionBody(prediction, server.origin)
 
   async function create({ call, json, answer }: Exchange, model: string): Promise<void> {
     const { input, version, webhook, webhook_events_filter: filter } = json
@@ -106,7 +74,7 @@ export async function startReplicateTwin(options: ReplicateTwinOptions = {}): Pr
     const { twin: _, ...plain } = input
     const limits = deadlineMs === undefined ? {} : { totalMs: deadlineMs }
     const prediction: Prediction = {
-      job: startJob(plain, chosen, limits, stopping.signal),
+      job: startJob(plain, chosen, limits, stopping.signal, options.model),
       model: model || 'twin/model',
       version: typeof version === 'string' ? version : 'hidden',
       ...(typeof webhook === 'string' ? { webhook: { url: webhook, events: eventsIn(filter) } } : {}),
@@ -243,26 +211,6 @@ export async function startReplicateTwin(options: ReplicateTwinOptions = {}): Pr
   }
 }
 
-const words = {
-  queued: 'starting',
-  running: 'processing',
-  succeeded: 'succeeded',
-  failed: 'failed',
-  canceled: 'canceled',
-  aborted: 'aborted',
-  timed_out: 'canceled',
-} as const
-
-function statusOf({ phase }: TwinJob): string {
-  return words[phase]
-}
-
-function metricsOf({ startedAt, endedAt, createdAt, phase }: TwinJob): Record<string, number> {
-  if (phase !== 'succeeded' || startedAt === undefined || endedAt === undefined) return {}
-  const seconds = (from: Date) => (endedAt.getTime() - from.getTime()) / 1000
-  return { predict_time: seconds(startedAt), total_time: seconds(createdAt) }
-}
-
 function preferredWaitMs(prefer: string | string[] | undefined): number | undefined {
   const [matched, seconds] = /^wait(?:=([1-9]|[1-5][0-9]|60))?$/.exec(String(prefer ?? '')) ?? []
   if (matched === undefined) return undefined
@@ -274,29 +222,4 @@ function eventsIn(filter: unknown): ReadonlySet<string> {
     ? filter.filter((event) => webhookEvents.includes(event))
     : webhookEvents
   return new Set(asked)
-}
-
-const unauthorized = {
-  title: 'Unauthenticated',
-  detail: 'You did not pass a valid authentication token',
-  status: 401,
-}
-const notFound = { detail: 'The requested resource could not be found.', status: 404 }
-
-function invalid(field: string, description: string): unknown {
-  const title = 'Input validation failed'
-  return {
-    title,
-    detail: `- ${field}: ${description}\n`,
-    status: 422,
-    invalid_fields: [{ field, description }],
-  }
-}
-
-function throttled(seconds: number): unknown {
-  return { detail: `Request was throttled. Your rate limit resets in ~${seconds}s.`, status: 429 }
-}
-
-function problem(status: number): unknown {
-  return { title: 'Error', detail: `answered ${status} on order`, status }
 }

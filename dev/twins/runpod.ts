@@ -3,7 +3,15 @@
  * (https://docs.runpod.io/serverless/endpoints/operation-reference). Owns its shapes, statuses, limits and webhooks; runs no model.
  */
 import { isJsonObject, numberIn } from '../../contracts/json.ts'
-import { disguised, isEnded, outputOf, type Scenario, scenarioIn, startJob, type TwinJob } from './job.ts'
+import {
+  disguised,
+  isEnded,
+  type Scenario,
+  scenarioIn,
+  startJob,
+  type TwinJob,
+  type TwinModel,
+} from './job.ts'
 import {
   type Exchange,
   startTwinServer,
@@ -16,6 +24,8 @@ import { makeWebhookSender } from './webhooks.ts'
 export interface RunpodTwinOptions extends TwinListening {
   /** Of jobs whose `input.twin` says nothing. */
   scenario?: Scenario
+  /** Makes the outputs of jobs whose scenario names none. */
+  model?: TwinModel
   /** Requests in any 10 s, per endpoint: above them 429. RunPod's own limits are the defaults. */
   limits?: Partial<Record<'run' | 'status' | 'cancel' | 'purge', number>>
   /** How `/stream` answers. */
@@ -50,15 +60,15 @@ export async function startRunpodTwin(options: RunpodTwinOptions = {}): Promise<
   const seen = new Map<string, number[]>()
 
   const bodyOf = ({ job }: Run) => {
-    const { createdAt, startedAt, endedAt, phase, scenario: given } = job
+    const { createdAt, startedAt, endedAt, phase } = job
     const body: Record<string, unknown> = { id: job.id, status: statusOf(job) }
     if (startedAt !== undefined) {
       body.delayTime = startedAt.getTime() - createdAt.getTime()
       body.workerId = 'twin'
       if (endedAt !== undefined) body.executionTime = endedAt.getTime() - startedAt.getTime()
     }
-    if (phase === 'succeeded') body.output = outputOf(job)
-    if (phase === 'failed') body.error = given.error ?? 'the worker failed'
+    if (phase === 'succeeded') body.output = job.output
+    if (phase === 'failed') body.error = job.error
     return disguised(job, body)
   }
 
@@ -90,6 +100,7 @@ export async function startRunpodTwin(options: RunpodTwinOptions = {}): Promise<
       chosen,
       { runMs: runMs ?? 600_000, totalMs: totalMs ?? 86_400_000 },
       stopping.signal,
+      options.model,
     )
     const run: Run = { endpoint, job, streamed: 0 }
     runs.set(job.id, run)
