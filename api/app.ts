@@ -6,6 +6,7 @@ import { mountAsyncPredict } from './routes/async-predict.ts'
 import { mountBlessings } from './routes/blessings.ts'
 import { mountCancel } from './routes/cancel.ts'
 import { mountDocs } from './routes/docs.ts'
+import { mountGenerate } from './routes/generate.ts'
 import { mountHealth } from './routes/health.ts'
 import { mountModels } from './routes/models.ts'
 import { mountPredict } from './routes/predict.ts'
@@ -27,6 +28,7 @@ export function makeApp(deps: ApiDeps, settings: ApiSettings): Api {
   mountAsyncPredict(app, deps, settings)
   // Before /task/{id}, which would take modelstatus for an id.
   if (deps.recordRoutes !== undefined) app.route('/', deps.recordRoutes)
+  if (deps.generations !== undefined) mountGenerate(app, deps, settings, deps.generations)
   mountTask(app, deps)
   mountCancel(app, deps)
   mountQueue(app, deps, settings)

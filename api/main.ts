@@ -8,12 +8,15 @@ import { makeRouting, type Routing, readModelsFile } from '../platforms/routing.
 import { runToExit } from '../processes.ts'
 import { makeRecordRoutes } from '../records/app.ts'
 import { makeHeldCalls } from '../records/held-calls.ts'
+import { type Mirror, makeMirror } from '../records/mirror.ts'
 import { openStore } from '../records/open.ts'
 import { openFiles } from '../records/open-files.ts'
+import { makeOutboxSender } from '../records/outbox-sender.ts'
 import type { HeldCalls, Store, TerminalWaiter } from '../records/store.ts'
 import { makeTerminalWaiter } from '../records/terminal-waiter.ts'
 import { makeUploadTokens } from '../records/upload-tokens.ts'
 import { makeApp } from './app.ts'
+import { makeGenerations } from './generation.ts'
 import { startLifecycle } from './lifecycle.ts'
 import { watchReadiness } from './readiness.ts'
 import { drainHttp, serveHttp } from './server.ts'
@@ -30,6 +33,8 @@ export interface ApiParts {
   routing: Routing
   metrics: Metrics
   log: Logger
+  /** The external record service; absent = no mirror. */
+  mirror?: Mirror
   /** Another process has declared this one dead: it must exit at once, writing nothing more. */
   onDead(): void
 }
@@ -68,6 +73,22 @@ export async function startApi(config: ApiConfig, parts: ApiParts): Promise<Runn
     maxQueueSize: config.maxQueueSize,
     taskTimeoutMs: config.taskTimeoutMs,
     workerConcurrency: config.concurrency,
+    makeOutbox: (startDelivery) =>
+      makeOutboxSender({
+        store,
+        ...(parts.mirror !== undefined && { mirror: parts.mirror }),
+        startDelivery,
+        warn: (text) => log.warn(text),
+      }),
+    onDead: parts.onDead,
+  })
+  const generations = makeGenerations({
+    store,
+    held,
+    processId,
+    queue: config.queue,
+    taskTimeoutMs: config.taskTimeoutMs,
+    platform,
     onDead: parts.onDead,
   })
   const readiness = watchReadiness(() => lifecycle.check())
@@ -80,6 +101,7 @@ export async function startApi(config: ApiConfig, parts: ApiParts): Promise<Runn
       readiness,
       metrics,
       log,
+      generations,
       validations,
       recordRoutes: records.routes,
     },
@@ -88,6 +110,7 @@ export async function startApi(config: ApiConfig, parts: ApiParts): Promise<Runn
       maxQueueSize: config.maxQueueSize,
       maxBodyBytes: config.maxBodyBytes,
       modelName: config.modelName,
+      generateDefault: config.generateDefault,
       uploadWebhook: () => records.uploadAddress(url),
     },
   )
@@ -150,13 +173,15 @@ export async function runApiProcess(config: ApiConfig, stop: AbortSignal): Promi
     ...(config.modelsFile !== undefined && { models: await readModelsFile(config.modelsFile) }),
   })
   if (config.modelsFile !== undefined) rereadOnHangup(config.modelsFile, routing, log)
-  const store = await openStore(config.store)
+  const mirror = config.mirror && makeMirror(config.mirror)
+  const store = await openStore(config.store, { mirror: mirror !== undefined })
   const processId = `api-${randomBytes(6).toString('hex')}`
   await store.registerProcess(processId, 'api')
   const held = makeHeldCalls(store)
   const waiter = makeTerminalWaiter(store)
   const platforms = makePlatforms(Object.values(config.platforms))
-  const parts = { store, held, waiter, processId, platforms, routing, metrics: makeMetrics(), log }
+  const own = { metrics: makeMetrics(), log, ...(mirror && { mirror }) }
+  const parts = { store, held, waiter, processId, platforms, routing, ...own }
   try {
     const api = await startApi(config, { ...parts, onDead: () => exitDead(log) })
     await aborted(stop)
@@ -166,6 +191,7 @@ export async function runApiProcess(config: ApiConfig, stop: AbortSignal): Promi
     held.close()
     waiter.close()
     await platforms.close()
+    await mirror?.close()
     await store.close()
     log.info('API has stopped')
     log.flush()

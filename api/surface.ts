@@ -11,6 +11,7 @@ import type { Platform } from '../platforms/platform.ts'
 import type { Routing } from '../platforms/routing.ts'
 import type { Store } from '../records/store.ts'
 import { errorResponse, type Surface } from './errors.ts'
+import type { Generations } from './generation.ts'
 import type { PredictionService } from './predictions.ts'
 import type { Readiness } from './readiness.ts'
 import type { ValidationService } from './validations.ts'
@@ -34,6 +35,8 @@ export interface ApiDeps {
   readiness: Pick<Readiness, 'now'>
   metrics: Metrics
   log: Logger
+  /** Absent: no `/v1/generate`. */
+  generations?: Generations
   /** Absent: no validation routes. */
   validations?: ValidationService
   /** Routes of the record service, served on the same port: tasks of others, uploads, downloads. */
@@ -47,6 +50,8 @@ export interface ApiSettings {
   maxBodyBytes: number
   /** Filter of `/delete_pending`; empty = all. */
   modelName: string
+  /** Framing of `/v1/generate` where Accept does not say; `sse` if absent. */
+  generateDefault?: 'sse' | 'ndjson'
   /** Where models upload files, `http://…/upload`. Asked per prediction: the port may be known late. */
   uploadWebhook(): string
 }

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { onTestFinished } from 'vitest'
 import { type Api, type ApiDeps, type ApiSettings, makeApp } from '../../api/app.ts'
 import { makeDirectCalls } from '../../api/direct.ts'
+import { makeGenerations } from '../../api/generation.ts'
 import { makeFlightIds } from '../../api/ids.ts'
 import type { PredictionService } from '../../api/predictions.ts'
 import { mismatch, queueFull } from '../../api/refusals.ts'
@@ -132,6 +133,15 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
     }),
     platform: (name) => platforms.get(name),
     readiness: { now: () => options.notReady?.() },
+    generations: makeGenerations({
+      store,
+      held,
+      processId,
+      queue,
+      taskTimeoutMs,
+      platform: (name) => platforms.get(name),
+      onDead: () => undefined,
+    }),
     metrics: makeMetrics(),
     log: makeLogger(
       { development: false, logLevel: 'debug' },
