@@ -2,6 +2,8 @@
 import { ApplicationFailure } from '@temporalio/activity'
 import { codeOf, retryable } from '../contracts/errors.ts'
 
+const validationCode = /^[A-Z_]+$/
+
 export function toFailure(error: unknown): Error {
   if (error instanceof ApplicationFailure) return error
   if (error instanceof Error && error.name === 'CancelledFailure') return error
@@ -12,6 +14,8 @@ export function toFailure(error: unknown): Error {
     type: code,
     // An unforeseen error may pass: a flight must not end because of one.
     nonRetryable: code !== 'internal' && !retryable[code],
+    // A candidate that fails is what validations are for: no warning in the log.
+    ...(validationCode.test(code) && { category: 'BENIGN' }),
   })
 }
 

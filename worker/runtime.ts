@@ -12,6 +12,8 @@ export function installRuntime(log: RuntimeLog): void {
     // By default the SDK stops the workers itself on SIGTERM, ahead of our own order of things.
     shutdownSignals: [],
     logger: new DefaultLogger('WARN', ({ level, message, meta }) => {
+      // Workers of activities alone are meant to be so.
+      if (message.startsWith('No workflows registered')) return
       if (level === 'WARN') log.warn({ sdk: meta }, message)
       else log.error({ sdk: meta }, message)
     }),

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { Client, Connection } from '@temporalio/client'
 import { expect, inject, onTestFinished, vi } from 'vitest'
 import { makeValidationService, type ValidationService } from '../../api/validations.ts'
@@ -9,7 +10,7 @@ import { parseValidation, type ValidationRequest } from '../../contracts/validat
 import { makeHeldCalls } from '../../records/held-calls.ts'
 import { openSqliteStore } from '../../records/sqlite.ts'
 import type { Store, StoredAttempt, StoredValidation } from '../../records/store.ts'
-import { makeRunners } from '../../runners/index.ts'
+import { makeRunners, type Runners } from '../../runners/index.ts'
 import { readJobFile } from '../../runners/job-folder.ts'
 import { isAlive } from '../../runners/process-table.ts'
 import { workflowBundle } from '../../worker/bundle.ts'
@@ -17,7 +18,6 @@ import type { ValidationSettings } from '../../worker/validation.ts'
 import { startWorkers, type Workers } from '../../worker/worker.ts'
 import { bundleFolder, temporaryFolder } from './folders.ts'
 import { installRuntimeOnce } from './in-process.ts'
-import { tinyServer } from './runner-jobs.ts'
 
 export const patience = { timeout: 60_000, interval: 50 }
 
@@ -28,11 +28,15 @@ export interface Validations {
   taskQueue: string
   host: string
   jobsRoot: string
+  /** Of this host; tests put their own in front of them. */
+  runners: Runners
   startWorker(settings?: Partial<ValidationSettings>): Promise<Workers>
   /** Accepts a request, whose defaults are filled in, and tells its id. */
   submit(request: unknown): Promise<string>
   /** The record once it has ended. */
   ended(id: string): Promise<StoredValidation>
+  /** Names of the activities that its workflow has scheduled, in order. */
+  steps(id: string): Promise<string[]>
   /** Waits until the validation is in that phase. */
   reaches(id: string, phase: StoredValidation['progress']['phase']): Promise<void>
   attempts(id: string): Promise<StoredAttempt[]>
@@ -40,21 +44,23 @@ export interface Validations {
   jobs(): Promise<{ name: string; alive: boolean }[]>
 }
 
-/** The tiny model server under the process runner; `behave` as its fixture knows it. */
-export function tinyRequest(
-  behave = 'good',
-  over: Record<string, unknown> & { binary?: Record<string, unknown>; env?: Record<string, string> } = {},
+const candidate = fileURLToPath(new URL('../servers/candidate.mjs', import.meta.url))
+
+/** A validation of the scripted candidate under the process runner; `env` as its file knows it. */
+export function candidateRequest(
+  env: Record<string, string> = {},
+  over: Record<string, unknown> & { binary?: Record<string, unknown>; validationSpec?: object } = {},
 ): Record<string, unknown> {
-  const { binary, env = {}, validationSpec, ...rest } = over
+  const { binary, validationSpec, ...rest } = over
   return {
-    model: { path: tinyServer },
+    model: { path: candidate },
     servingSpec: {
-      modelName: 'tiny',
+      modelName: 'candidate',
       platform: { kind: 'process' },
       binary: {
         kind: 'open-inference-v2',
-        command: [process.execPath, tinyServer],
-        env: Object.entries({ BEHAVE: behave, ...env }).map(([name, value]) => ({ name, value })),
+        command: [process.execPath, candidate],
+        env: Object.entries(env).map(([name, value]) => ({ name, value })),
         ...binary,
       },
     },
@@ -63,13 +69,13 @@ export function tinyRequest(
       pollIntervalSeconds: 0.2,
       stopGraceSeconds: 1,
       retryDelay: { initialSeconds: 0.05, maxSeconds: 0.1 },
-      ...(validationSpec as object | undefined),
+      ...validationSpec,
     },
     ...rest,
   }
 }
 
-/** Doubles its input. */
+/** What the candidate answers to a request: twice the input. */
 export const doubling = {
   request: { inputs: [{ name: 'x', shape: [2], datatype: 'FP64', data: [1, 2] }] },
   outputs: { doubled: { data: [2, 4], shape: [2], datatype: 'FP64' } },
@@ -102,6 +108,7 @@ export async function startValidations(options: { worker?: boolean } = {}): Prom
     taskQueue,
     host,
     jobsRoot,
+    runners,
     async startWorker(settings = {}) {
       const workers = startWorkers({
         store,
@@ -116,6 +123,7 @@ export async function startValidations(options: { worker?: boolean } = {}): Prom
         bundle: await workflowBundle(bundleFolder),
         concurrency: 1,
         retentionMs: 3_600_000,
+        webhooks: { secrets: [], rules: { allowHttp: false, allowCidrs: [], allowPorts: [] } },
         validation: { runners, host, secret: () => undefined, sweep: async () => 0, ...settings },
         info: () => undefined,
         warn: () => undefined,
@@ -140,6 +148,12 @@ export async function startValidations(options: { worker?: boolean } = {}): Prom
       await vi.waitFor(async () => {
         expect((await store.validations.get(id))?.progress.phase).toBe(phase)
       }, patience)
+    },
+    async steps(id) {
+      const { events } = await client.workflow.getHandle(id).fetchHistory()
+      return (events ?? []).flatMap(({ activityTaskScheduledEventAttributes: scheduled }) =>
+        scheduled?.activityType?.name ? [scheduled.activityType.name] : [],
+      )
     },
     attempts: (id) => store.validations.attempts(id),
     jobs: () => jobsIn(jobsRoot),
