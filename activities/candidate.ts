@@ -89,7 +89,8 @@ async function candidateOf(
   const attempts = await untilStored(() => validations.attempts(id))
   const attempt = attempts.find((one) => one.binary === index && one.n === n)
   const runner = deps.runners.of(job, {
-    from: knownState(attempt?.transitions?.at(-1)?.to),
+    // A start that is delivered again adopts the job, whatever is known of it.
+    from: phase === 'starting' ? 'Initial' : knownState(attempt?.transitions?.at(-1)?.to),
     pollIntervalMs: spec.validationSpec.pollIntervalSeconds * 1000,
   })
   let shownAt = Number.NEGATIVE_INFINITY
