@@ -40,6 +40,24 @@ export const server = createModelServer({ parameters: { unit: 'm' } })
   .addModel('apart', { isolate: 'thread', module: import.meta.url, export: 'Doubler' })
 `
 
+const userClient = `
+import { ApiError, makeClient } from 'perdure/client'
+
+export async function ask(baseUrl: string): Promise<string> {
+  const client = makeClient({ baseUrl })
+  const { id, status } = await client.wait((await client.submit('iris', { inputs: [1] })).id)
+  // @ts-expect-error an id is a text
+  await client.cancel(5)
+  return id + status
+}
+
+try {
+  await ask('http://127.0.0.1:9')
+} catch (error) {
+  console.log(error instanceof ApiError ? 'refused' : 'away')
+}
+`
+
 const userScript = `
 import { V2ModelServer } from 'perdure/modelserver'
 
@@ -91,6 +109,7 @@ describe('the package', () => {
     )
     await writeFile(join(user, 'tsconfig.json'), JSON.stringify(userConfig))
     await writeFile(join(user, 'model.ts'), userModel)
+    await writeFile(join(user, 'client.ts'), userClient)
     await writeFile(join(user, 'model.js'), userScript)
   }, 600_000)
 
@@ -127,6 +146,11 @@ describe('the package', () => {
     expect(await model.stop(), model.errors()).toBe(0)
   })
 
+  test('has a client that runs without the rest', async () => {
+    const { stdout } = await run(process.execPath, [join(folder, 'client.ts')], { env })
+    expect(stdout).toBe('away\n')
+  })
+
   test("serves a user's model in JavaScript", async () => {
     const model = await serve('model.js')
     const answer = await post(`${model.origin}/v2/models/halver/infer`, { inputs: [5] })
@@ -136,13 +160,7 @@ describe('the package', () => {
 
   /** As `npx perdure serve` does, without npx as a process between. */
   function serve(file: string) {
-    const perdure = join(folder, 'node_modules/.bin/perdure')
-    return existsSync(perdure)
-      ? serveModel(perdure, ['serve', file], { cwd: folder, env })
-      : serveModel(process.execPath, [join(folder, 'node_modules/perdure/dist/modelserver/main.js'), file], {
-          cwd: folder,
-          env,
-        })
+    return serveModel(join(folder, 'node_modules/.bin/perdure'), ['serve', file], { cwd: folder, env })
   }
 })
 
