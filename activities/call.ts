@@ -5,7 +5,15 @@ import type { OpenPrediction } from '../contracts/flights.ts'
 import type { Lane, PlatformName } from '../contracts/names.ts'
 import type { TerminalStatus } from '../contracts/statuses.ts'
 import type { ModelTarget, Platform } from '../platforms/platform.ts'
-import { type HeldCalls, type Store, type TakeLimits, type Taken, untilStored } from '../records/store.ts'
+import {
+  type HeldCalls,
+  type NotTaken,
+  type OutboxSender,
+  type Store,
+  type TakeLimits,
+  type Taken,
+  untilStored,
+} from '../records/store.ts'
 import { runJob } from './job.ts'
 import { callOnce, type Outcome } from './outcome.ts'
 import { cancelAtProvider } from './provider-cancel.ts'
@@ -25,8 +33,10 @@ export interface CallDeps {
   processId: string
   limits: TakeLimits
   /** Throws `model_unknown`. */
-  resolve(modelName: string): ModelTarget
+  resolve(modelName: string, version?: string): ModelTarget
   platform(name: PlatformName): Platform
+  /** Absent: nothing is mirrored, no webhook is delivered. */
+  outbox?: OutboxSender
   onCall?(event: CallEvent): void
   /** A provider's status word that this version does not know; its job is polled on. */
   onUnknownWord?(event: { model: string; platform: PlatformName; word: string }): void
@@ -50,14 +60,31 @@ const timeoutText = legacyText(
 export function makeCallStep(deps: CallDeps, lane: Lane) {
   const { store, held, processId, limits } = deps
 
+  const { outbox } = deps
+  const mirrors = outbox?.mirrors ?? false
+
   return async function step(id: string): Promise<Step> {
-    return settled(id, await takeAndCall(id))
+    const blocked = mirrors ? await beforeWork(id) : undefined
+    if (blocked !== undefined) return blocked
+    const taken = await untilStored(() => store.take(id, processId, limits))
+    const owes = mirrors || ('owes' in taken && taken.owes === true)
+    return settled(id, await afterTake(id, taken), owes)
   }
 
-  async function takeAndCall(id: string): Promise<Step> {
-    const taken = await untilStored(() => store.take(id, processId, limits))
+  /** The external record service has to know a record before work on it begins. */
+  async function beforeWork(id: string): Promise<Step | undefined> {
+    const left = await outbox?.drain(id)
+    if (left === undefined || !left.unknown) return undefined
+    if (!left.refused) return { kind: 'wait', open: { id, why: 'outbox', waitMs: left.waitMs } }
+    await untilStored(() => store.discard([id]))
+    return undefined
+  }
+
+  async function afterTake(id: string, taken: Taken | NotTaken): Promise<Step> {
     switch (taken.outcome) {
       case 'taken':
+        // What the take changed is told while the platform works.
+        if (mirrors || taken.owes) void outbox?.drain(id)
         return call(id, taken)
       case 'unknown':
         // Expired, or discarded and expired: nobody is left who could ask for it.
@@ -110,7 +137,7 @@ export function makeCallStep(deps: CallDeps, lane: Lane) {
   }
 
   async function send(id: string, taken: Taken, signal: AbortSignal): Promise<Outcome> {
-    const target = deps.resolve(taken.modelName)
+    const target = deps.resolve(taken.modelName, taken.modelVersion)
     const platform = deps.platform(target.platform)
     const startedMs = performance.now()
     const request = { id, target, inputs: taken.inputs, signal, remainingMs: budgetMs(taken, target) }
@@ -182,11 +209,16 @@ export function makeCallStep(deps: CallDeps, lane: Lane) {
     return endedAs(written.status)
   }
 
-  /** What an ended prediction still owes its provider. */
-  async function settled(id: string, next: Step): Promise<Step> {
-    if (next.kind !== 'ended' || lane !== 'job') return next
-    if (await cancelAtProvider(deps, id)) return next
-    return { kind: 'wait', open: { id, why: 'canceling', waitMs: cancelAgainMs } }
+  /** What an ended prediction still owes its provider and whoever is told of it. */
+  async function settled(id: string, next: Step, owes: boolean): Promise<Step> {
+    if (next.kind !== 'ended') return next
+    const [heard, left] = await Promise.all([
+      lane === 'job' ? cancelAtProvider(deps, id) : true,
+      owes ? outbox?.drain(id) : undefined,
+    ])
+    if (!heard) return { kind: 'wait', open: { id, why: 'canceling', waitMs: cancelAgainMs } }
+    if (left === undefined || left.refused) return next
+    return { kind: 'wait', open: { id, why: 'outbox', waitMs: left.waitMs } }
   }
 }
 

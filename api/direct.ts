@@ -15,6 +15,7 @@ import {
 import { makeFlightIds } from './ids.ts'
 import type { AcceptedRequest } from './predictions.ts'
 import { mismatch, notOpen } from './refusals.ts'
+import type { SendLater } from './send-later.ts'
 
 export interface DirectDeps {
   store: Store
@@ -24,6 +25,8 @@ export interface DirectDeps {
   queue: string
   taskTimeoutMs: number
   platform(name: PlatformName): CallPlatform
+  /** Absent: no external record service is told of anything. */
+  mirror?: SendLater
   /** The store says that this process is dead: it must exit. */
   onDead(): void
 }
@@ -59,14 +62,28 @@ export function makeDirectCalls(deps: DirectDeps): DirectCalls {
     } else {
       const hold = held.hold(id)
       try {
+        await untilMirrored(id, token)
         await callAndRecord(id, token, request, hold.signal)
       } finally {
         hold.done()
+        deps.mirror?.send(id)
       }
     }
     const record = await untilStored(() => store.get(id))
     if (record === undefined) throw new ServiceError('internal', 'the record of this prediction has gone')
     return record
+  }
+
+  /** No work begins on a record that the external record service does not know. */
+  async function untilMirrored(id: string, token: number): Promise<void> {
+    const left = await deps.mirror?.untilKnown(id)
+    if (!left?.unknown) return
+    const error = new ServiceError('store_unavailable', 'the record service does not take the record', {
+      retryAfterMs: 1_000,
+    })
+    const fields = { errorCode: error.code, errorInfo: error.message }
+    await untilStored(() => store.transition(id, 'failed', fields, token))
+    throw error
   }
 
   async function begin(id: string, request: AcceptedRequest): Promise<{ id: string; token?: number }> {

@@ -6,6 +6,7 @@ import type { RunTimes } from './figures.ts'
 import { makeFlightIds } from './ids.ts'
 import type { AcceptedRequest } from './predictions.ts'
 import { mismatch, notOpen, notStarted, queueFull } from './refusals.ts'
+import type { SendLater } from './send-later.ts'
 import type { TemporalApi } from './temporal.ts'
 
 export interface FlightsDeps {
@@ -19,6 +20,8 @@ export interface FlightsDeps {
   /** Platform calls at once in one worker process. */
   workerConcurrency: number
   laneOf(platform: AcceptedRequest['target']['platform']): Lane
+  /** Tells of records that were discarded and have no flight to do so. */
+  sendLater?: SendLater
   /** The store says that this process is dead: it must exit. */
   onDead(): void
 }
@@ -185,7 +188,9 @@ export function makeFlights(deps: FlightsDeps): Flights {
   async function discard(ids: string[]): Promise<string[]> {
     try {
       const flying = new Set(await deps.store.discard(ids))
-      return ids.filter((id) => !flying.has(id))
+      const discarded = ids.filter((id) => !flying.has(id))
+      for (const id of discarded) deps.sendLater?.send(id)
+      return discarded
     } catch (error) {
       if (codeOf(error) !== 'store_unavailable') throw error
       discardLater(ids)
@@ -196,7 +201,7 @@ export function makeFlights(deps: FlightsDeps): Flights {
   /** The callers are told 503 now; the records follow as soon as the store is back, or the guard starts the flight. */
   function discardLater(ids: string[]): void {
     const timer = setTimeout(() => {
-      deps.store.discard(ids).catch(() => discardLater(ids))
+      discard(ids).catch(() => discardLater(ids))
     }, discardPauseMs)
     timer.unref()
   }
@@ -216,7 +221,7 @@ export function makeFlights(deps: FlightsDeps): Flights {
 }
 
 function newPrediction(id: string, request: AcceptedRequest): NewPrediction {
-  const { target, inputs, uid, idempotency } = request
+  const { target, inputs, uid, idempotency, webhook } = request
   return {
     id,
     modelName: target.name,
@@ -224,5 +229,6 @@ function newPrediction(id: string, request: AcceptedRequest): NewPrediction {
     inputs,
     uid,
     ...(idempotency === undefined ? {} : { idempotency }),
+    ...(webhook === undefined ? {} : { webhook }),
   }
 }

@@ -3,11 +3,12 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { ServiceError } from '../contracts/errors.ts'
 import type { PlatformName } from '../contracts/names.ts'
 import type { CallPlatform, Platform } from '../platforms/platform.ts'
-import type { HeldCalls, Store, TerminalWaiter } from '../records/store.ts'
+import type { HeldCalls, OutboxSender, Store, TerminalWaiter } from '../records/store.ts'
 import { makeDirectCalls } from './direct.ts'
 import { makeRunTimes } from './figures.ts'
 import { makeFlights } from './flights.ts'
 import type { PredictionService } from './predictions.ts'
+import { makeSendLater } from './send-later.ts'
 import { makePredictionService } from './service.ts'
 import { makeTemporalApi, type TemporalApiOptions } from './temporal.ts'
 
@@ -26,6 +27,8 @@ export interface LifecycleOptions {
   workerConcurrency: number
   /** How long a sync prediction on a job platform may wait to be taken up; 30 s unless told otherwise. */
   queueAllowanceMs?: number
+  /** Makes what sends the outbox, given how a webhook's delivery starts. Absent: nothing is sent. */
+  makeOutbox?(startDelivery: (id: string) => Promise<void>): OutboxSender
   /** Another process has declared this one dead: it must exit at once. */
   onDead(): void
 }
@@ -55,6 +58,8 @@ export function startLifecycle(options: LifecycleOptions): Lifecycle {
   let stopped: Promise<void> | undefined
 
   const laneOf = (name: PlatformName) => options.platform(name).lane
+  const outbox = options.makeOutbox?.((id) => temporal.startDelivery({ id }))
+  const sendLater = outbox && makeSendLater(outbox)
   const shared = { store, processId, queue, onDead: options.onDead }
   const flights = makeFlights({
     ...shared,
@@ -63,6 +68,7 @@ export function startLifecycle(options: LifecycleOptions): Lifecycle {
     maxQueueSize: options.maxQueueSize,
     workerConcurrency: options.workerConcurrency,
     laneOf,
+    ...(sendLater !== undefined && { sendLater }),
   })
   const direct = makeDirectCalls({
     ...shared,
@@ -70,6 +76,7 @@ export function startLifecycle(options: LifecycleOptions): Lifecycle {
     taskTimeoutMs,
     platform: (name) => callPlatform(options.platform(name)),
     waiter: options.waiter,
+    ...(sendLater !== undefined && outbox?.mirrors && { mirror: sendLater }),
   })
   const service = makePredictionService({
     store,
@@ -131,6 +138,7 @@ export function startLifecycle(options: LifecycleOptions): Lifecycle {
     await guarding
     await store.closeProcess(processId)
     await Promise.all([flights.drained(), direct.drained()])
+    sendLater?.stop()
     await store.leaveProcess(processId)
     await temporal.close()
   }

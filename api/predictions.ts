@@ -1,11 +1,11 @@
 /** What the routes ask of the prediction service. Owns the types; flights.ts, direct.ts and service.ts do the work. */
 
-import type { ModelTarget } from '../platforms/platform.ts'
-import type { CancelResult, StoredPrediction } from '../records/store.ts'
+import type { ModelRoute } from '../platforms/routing.ts'
+import type { CancelResult, StoredPrediction, WebhookOrder } from '../records/store.ts'
 
 /** A validated request: the model is known, the inputs are final. */
 export interface AcceptedRequest {
-  target: ModelTarget
+  target: ModelRoute
   /** JSON text, numbers digit for digit. */
   inputs: string
   /** Header `UID`, else empty. */
@@ -14,6 +14,10 @@ export interface AcceptedRequest {
   priority?: number
   /** Header `Idempotency-Key` with the hash of the body. */
   idempotency?: { key: string; fingerprint: string }
+  /** What the gate found although it let the request pass; header `Perdure-Gate`. */
+  gateWarning?: string
+  /** Whom to tell of its events; flights only. */
+  webhook?: WebhookOrder
 }
 
 export interface PredictionService {
@@ -24,6 +28,8 @@ export interface PredictionService {
   /** The record when terminal, or as it is after `waitMs`. */
   waitFor(id: string, waitMs: number): Promise<StoredPrediction | undefined>
   cancel(id: string): Promise<CancelResult>
+  /** Sends an event once more, on the same schedule. Throws `temporal_unavailable`. */
+  redeliver(deliveryId: string): Promise<void>
   /** Best effort: wakes flights that wait because the queue was paused. */
   wakeQueue(): void
 }

@@ -62,6 +62,8 @@ export function makePredictionService(deps: ServiceDeps): PredictionService {
       return result
     },
 
+    redeliver: (id) => temporal.startDelivery({ id, again: true }),
+
     wakeQueue() {
       wakeAll().catch(() => undefined)
     },

@@ -1,9 +1,18 @@
 /** What the API asks of Temporal: start flights and guards, wake flights, say whether it answers. */
 import { Client, Connection, type ConnectionOptions, isGrpcServiceError } from '@temporalio/client'
 import { defineSearchAttributeKey, type SearchAttributePair, SearchAttributeType } from '@temporalio/common'
+import type { DeliveryInput } from '../contracts/deliveries.ts'
 import { ServiceError } from '../contracts/errors.ts'
 import { type FlightInput, searchAttributes } from '../contracts/flights.ts'
-import { flightIdOf, guardIdOf, guardQueueOf, wakeSignal, workflowNames } from '../contracts/names.ts'
+import {
+  deliveryIdOf,
+  flightIdOf,
+  guardIdOf,
+  guardQueueOf,
+  wakeSignal,
+  workflowNames,
+} from '../contracts/names.ts'
+import type { delivery } from '../workflows/delivery.ts'
 import type { flight } from '../workflows/flight.ts'
 import type { guard } from '../workflows/guard.ts'
 
@@ -21,6 +30,8 @@ export interface TemporalApi {
   /** Anyone may repeat a start: a flight that runs is left alone. Throws `temporal_unavailable`. */
   startFlight(start: FlightStart, deadlineMs: number): Promise<void>
   startGuard(processId: string): Promise<void>
+  /** Repeatable: a delivery that is under way is left alone. */
+  startDelivery(input: DeliveryInput): Promise<void>
   /** Best effort; a flight that has ended needs no waking. */
   wakeFlight(prefix: string): Promise<void>
   /** Throws `temporal_unavailable`. */
@@ -106,6 +117,17 @@ export function makeTemporalApi(options: TemporalApiOptions): TemporalApi {
           args: [{ processId, flightQueue: taskQueue }],
           ...repeatable,
           staticSummary: 'guards an API process',
+        }),
+      )
+    },
+    async startDelivery(input) {
+      await translated(() =>
+        client.workflow.start<typeof delivery>(workflowNames.delivery, {
+          taskQueue: guardQueueOf(taskQueue),
+          workflowId: deliveryIdOf(input.id),
+          args: [input],
+          ...repeatable,
+          staticSummary: `webhook ${input.id}`,
         }),
       )
     },

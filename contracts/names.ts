@@ -63,6 +63,11 @@ export function flightIdOf(predictionIdOrPrefix: string): string {
   return `flight-${predictionIdOrPrefix.slice(0, prefixLength)}`
 }
 
+/** One per event; the id is its `webhook-id`. */
+export function deliveryIdOf(deliveryId: string): string {
+  return `delivery-${deliveryId}`
+}
+
 export function guardIdOf(processId: string): string {
   return `guard-${processId}`
 }

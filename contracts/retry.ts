@@ -21,3 +21,13 @@ export function retryDelayMs(error: unknown, failures: number, random: number): 
   const ceiling = Math.min(longestDelayMs, firstDelayMs * 2 ** (failures - 1))
   return Math.round(ceiling * (0.5 + random / 2))
 }
+
+const longestRetryAfterMs = 24 * 3_600_000
+
+/** Milliseconds that a `Retry-After` header asks for, as seconds or as an HTTP date; undefined if it says nothing. */
+export function retryAfter(value: string | string[] | undefined, nowMs: number): number | undefined {
+  const text = (Array.isArray(value) ? value[0] : value)?.trim()
+  if (text === undefined || text === '') return undefined
+  const ms = /^\d+(\.\d+)?$/.test(text) ? Number(text) * 1000 : Date.parse(text) - nowMs
+  return Number.isFinite(ms) ? Math.min(longestRetryAfterMs, Math.max(0, Math.round(ms))) : undefined
+}

@@ -11,6 +11,7 @@ import { makePlatforms } from '../platforms/platforms.ts'
 import { makeRouting, readModelsFile } from '../platforms/routing.ts'
 import { runToExit } from '../processes.ts'
 import { makeHeldCalls } from '../records/held-calls.ts'
+import { makeMirror } from '../records/mirror.ts'
 import { openStore } from '../records/open.ts'
 import { makeTerminalWaiter } from '../records/terminal-waiter.ts'
 import { runWorkers } from '../worker/main.ts'
@@ -76,8 +77,12 @@ async function startAll(
   )
   const config = withAddresses(given, temporal?.address, model.address)
 
-  const store = await openStore(config.store)
-  undo.push(() => store.close())
+  const mirror = config.mirror && makeMirror(config.mirror)
+  const store = await openStore(config.store, { mirror: mirror !== undefined })
+  undo.push(
+    () => mirror?.close(),
+    () => store.close(),
+  )
   const processId = `api-${randomBytes(6).toString('hex')}`
   await store.registerProcess(processId, 'api')
   const held = makeHeldCalls(store)
@@ -95,7 +100,17 @@ async function startAll(
     ...(config.modelsFile !== undefined && { models: await readModelsFile(config.modelsFile) }),
   })
   if (config.modelsFile !== undefined) rereadOnHangup(config.modelsFile, routing, log)
-  const parts = { store, held, waiter, processId, platforms, routing, metrics: makeMetrics(), log }
+  const parts = {
+    store,
+    held,
+    waiter,
+    processId,
+    platforms,
+    routing,
+    metrics: makeMetrics(),
+    log,
+    ...(mirror && { mirror }),
+  }
 
   const workers = await runWorkers(config, parts)
   undo.push(() => workers.stop())

@@ -1,11 +1,11 @@
 /** What a platform's error answer means (prediction-agent specification, 2.3 and 5.1). Owns codes and clean messages; sends nothing. */
 import { type ErrorCode, ServiceError } from '../contracts/errors.ts'
+import { retryAfter } from '../contracts/retry.ts'
 import type { HttpAnswer } from './http.ts'
 
 /** Inherited number of every answer that is not a success. */
 const legacyCode = 20007
 const longestMessage = 500
-const longestRetryAfterMs = 24 * 3_600_000
 
 /**
  * The error for an answer other than 200. `hidden` are texts that must not be shown: configured addresses, keys.
@@ -35,14 +35,6 @@ function codeOfStatus(status: number): ErrorCode {
   if (status >= 500) return 'platform_error'
   if (status >= 400) return 'platform_rejected'
   return 'platform_bad_answer'
-}
-
-/** Milliseconds that a `Retry-After` header asks for, as seconds or as an HTTP date; undefined if it says nothing. */
-export function retryAfter(value: string | string[] | undefined, nowMs: number): number | undefined {
-  const text = (Array.isArray(value) ? value[0] : value)?.trim()
-  if (text === undefined || text === '') return undefined
-  const ms = /^\d+(\.\d+)?$/.test(text) ? Number(text) * 1000 : Date.parse(text) - nowMs
-  return Number.isFinite(ms) ? Math.min(longestRetryAfterMs, Math.max(0, Math.round(ms))) : undefined
 }
 
 function platformMessage(answer: HttpAnswer, hidden: readonly string[]): string {

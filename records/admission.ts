@@ -79,6 +79,7 @@ export function makeAdmission(dialect: Dialect, outbox: Outbox, keyLifetimeMs: n
       status: 'running',
       queue_num: 0,
       queue_id: p.queueId,
+      owner: p.holder,
       started_at: p.now,
       attempts: 1,
       token: 1,
@@ -119,7 +120,7 @@ export function makeAdmission(dialect: Dialect, outbox: Outbox, keyLifetimeMs: n
       })
       .where(dialect.among('id', p.ids))
       .where('status', '=', 'pending')
-      .returning('id'),
+      .returning(['id', 'webhook']),
   )
   const freeKeys = dialect.prepare((db, p: { ids: string }) =>
     db.deleteFrom('idempotency_keys').where(dialect.among('prediction_id', p.ids)),
@@ -232,9 +233,11 @@ export function makeAdmission(dialect: Dialect, outbox: Outbox, keyLifetimeMs: n
 
     *discard(predictionIds: readonly string[], now: number): Operation<string[]> {
       const ids = JSON.stringify(predictionIds)
-      const failed = (yield* failWaiting({ ids, now })).map((row) => row.id)
+      const rows = yield* failWaiting({ ids, now })
+      const failed = rows.map((row) => row.id)
       yield* freeKeys({ ids: JSON.stringify(failed) })
       yield* outbox.changed(failed, now)
+      yield* outbox.happened('completed', rows, now)
       return (yield* notDiscarded({ ids })).map((row) => row.id)
     },
 

@@ -1,5 +1,6 @@
 /** The store over any engine: names each write's kind and keys, adds process life. Holds no SQL. */
 import { makeAdmission } from './admission.ts'
+import { makeDeliveryRows, makeDeliveryStore } from './delivery-rows.ts'
 import { makeEndings, type TransitionRequest } from './endings.ts'
 import { makeFileRows } from './file-rows.ts'
 import { type Engine, oneByOne, soft, type WriteKind } from './group.ts'
@@ -48,7 +49,8 @@ export function composeStore(
   life: ProofOfLife,
   { mirror = false, keyLifetimeMs = dayMs, watchdog }: StoreOptions,
 ): Store {
-  const outbox = makeOutbox(dialect, { mirror })
+  const deliveries = makeDeliveryRows(dialect)
+  const outbox = makeOutbox(dialect, deliveries, { mirror })
   const admission = makeAdmission(dialect, outbox, keyLifetimeMs)
   const takes = makeTakes(dialect, outbox)
   const jobs = makeJobs(dialect)
@@ -187,6 +189,9 @@ export function composeStore(
 
     outboxNext: (ids) => engine.read(() => outbox.next(ids)),
     outboxDone: (seq) => engine.write(outboxDone, seq),
+    outboxOwedBy: (processId, limit) => engine.read(() => outbox.owedBy(processId, limit)),
+
+    deliveries: makeDeliveryStore(deliveries, engine),
 
     createTask: (task) => engine.write(createTask, task),
     updateTask: (id, change) => engine.write(updateTask, { id, change }),

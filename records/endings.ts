@@ -2,6 +2,7 @@
 import { ServiceError } from '../contracts/errors.ts'
 import type { UnstartedFlight } from '../contracts/flights.ts'
 import { isTerminal, type TerminalStatus } from '../contracts/statuses.ts'
+import type { Ordered } from './delivery-rows.ts'
 import type { Jobs } from './jobs.ts'
 import type { Outbox } from './outbox.ts'
 import { type Dialect, type Operation, together } from './statement.ts'
@@ -19,7 +20,7 @@ export function makeEndings(dialect: Dialect, outbox: Outbox, jobs: Jobs) {
     dialect.locking(
       db
         .selectFrom('predictions')
-        .select(['id', 'status', 'token'])
+        .select(['id', 'status', 'token', 'webhook'])
         .where(dialect.among('id', p.ids))
         .orderBy('id'),
     ),
@@ -72,7 +73,7 @@ export function makeEndings(dialect: Dialect, outbox: Outbox, jobs: Jobs) {
       .where('queue', '=', p.queue)
       .where('status', '=', 'pending')
       .where((is) => is.or([is(is.val(p.modelName), '=', ''), is('model_name', '=', p.modelName)]))
-      .returning('id'),
+      .returning(['id', 'webhook']),
   )
   const processState = dialect.prepare((db, p: { id: string }) =>
     db.selectFrom('processes').select('state').where('id', '=', p.id),
@@ -90,7 +91,7 @@ export function makeEndings(dialect: Dialect, outbox: Outbox, jobs: Jobs) {
       .where('holder', '=', p.holder)
       .where('flight', 'is', null)
       .where('status', '=', 'running')
-      .returning('id'),
+      .returning(['id', 'webhook']),
   )
   const unstarted = dialect.prepare((db, p: { processId: string }) =>
     db
@@ -103,13 +104,21 @@ export function makeEndings(dialect: Dialect, outbox: Outbox, jobs: Jobs) {
       .orderBy('seq'),
   )
 
+  function* ended(rows: readonly Ordered[], now: number): Operation<void> {
+    yield* outbox.changed(
+      rows.map(({ id }) => id),
+      now,
+    )
+    yield* outbox.happened('completed', rows, now)
+  }
+
   return {
     /** All transitions of one group, each id once. */
     *transition(requests: readonly TransitionRequest[], now: number): Operation<TransitionResult[]> {
       const ids = JSON.stringify(requests.map((request) => request.id))
       const rows = new Map((yield* standing({ ids })).map((row) => [row.id, row]))
       const results: TransitionResult[] = []
-      const changed: string[] = []
+      const changed: Ordered[] = []
       const writes: Operation<unknown>[] = []
       for (const { id, to, fields, token } of requests) {
         const row = rows.get(id)
@@ -122,11 +131,11 @@ export function makeEndings(dialect: Dialect, outbox: Outbox, jobs: Jobs) {
           if (fields.outputs !== undefined) writes.push(insertOutputs({ id, outputs: fields.outputs }))
           if (fields.cancelJob === true) writes.push(jobs.cancelDue([id]))
           results.push({ changed: true, status: to })
-          changed.push(id)
+          changed.push(row)
         }
       }
       yield* together(writes)
-      yield* outbox.changed(changed, now)
+      yield* ended(changed, now)
       return results
     },
 
@@ -142,7 +151,7 @@ export function makeEndings(dialect: Dialect, outbox: Outbox, jobs: Jobs) {
         now,
       })
       yield* jobs.cancelDue([id])
-      yield* outbox.changed([id], now)
+      yield* ended([row], now)
       return { outcome: 'canceled' }
     },
 
@@ -152,10 +161,10 @@ export function makeEndings(dialect: Dialect, outbox: Outbox, jobs: Jobs) {
       now: number,
     ): Operation<{ deleted: number; pending: number }> {
       const pending = (yield* countPending({ queue }))[0]?.pending ?? 0
-      const ids = (yield* cancelPending({ queue, modelName: modelName ?? '', now })).map((row) => row.id)
-      yield* outbox.changed(ids, now)
+      const rows = yield* cancelPending({ queue, modelName: modelName ?? '', now })
+      yield* ended(rows, now)
       // Another admission may slip in between the two statements where writers are not alone.
-      return { deleted: ids.length, pending: Math.max(pending, ids.length) }
+      return { deleted: rows.length, pending: Math.max(pending, rows.length) }
     },
 
     *settle(
@@ -167,8 +176,8 @@ export function makeEndings(dialect: Dialect, outbox: Outbox, jobs: Jobs) {
       if (process !== undefined && process.state !== 'dead') {
         throw new ServiceError('conflict', 'Only a dead process can be settled')
       }
-      const ids = (yield* interrupt({ holder: processId, errorInfo, now })).map((row) => row.id)
-      yield* outbox.changed(ids, now)
+      const interrupted = yield* interrupt({ holder: processId, errorInfo, now })
+      yield* ended(interrupted, now)
       const flights = new Map<string, UnstartedFlight>()
       for (const row of yield* unstarted({ processId })) {
         const { prefix, platform, lane, heartbeat_timeout_ms: heartbeatTimeoutMs } = row
@@ -184,7 +193,7 @@ export function makeEndings(dialect: Dialect, outbox: Outbox, jobs: Jobs) {
         if (!flight.models.includes(row.model_name)) flight.models.push(row.model_name)
         flights.set(prefix, flight)
       }
-      return { interrupted: ids.length, flights: [...flights.values()] }
+      return { interrupted: interrupted.length, flights: [...flights.values()] }
     },
   }
 }

@@ -1,5 +1,7 @@
 /** Changes that must reach somebody outside, written in the transaction that makes them. Sends nothing. */
 
+import type { WebhookEvent } from './deliveries.ts'
+import type { DeliveryRows, Ordered } from './delivery-rows.ts'
 import { type Dialect, type Operation, together } from './statement.ts'
 import type { JsonText, NewPrediction, OutboxRow } from './store.ts'
 import type { PredictionRow } from './tables.ts'
@@ -7,7 +9,7 @@ import type { PredictionRow } from './tables.ts'
 export type Outbox = ReturnType<typeof makeOutbox>
 
 /** With `mirror` every creation and change of a record is written down for the external record service. */
-export function makeOutbox(dialect: Dialect, options: { mirror: boolean }) {
+export function makeOutbox(dialect: Dialect, deliveries: DeliveryRows, options: { mirror: boolean }) {
   const insert = dialect.prepare((db, p: { id: string; kind: string; body: string; now: number }) =>
     db.insertInto('outbox').values({ prediction_id: p.id, kind: p.kind, body: p.body, created_at: p.now }),
   )
@@ -27,11 +29,28 @@ export function makeOutbox(dialect: Dialect, options: { mirror: boolean }) {
           .selectFrom('outbox')
           .select((of) => of.fn.min('seq').as('seq'))
           .where(dialect.among('prediction_id', p.ids))
-          .groupBy('prediction_id'),
+          .groupBy(['prediction_id', 'kind']),
       )
       .orderBy('seq'),
   )
   const remove = dialect.prepare((db, p: { seq: number }) => db.deleteFrom('outbox').where('seq', '=', p.seq))
+
+  const owed = dialect.prepare((db, p: { processId: string; limit: number }) =>
+    db
+      .selectFrom('outbox')
+      .innerJoin('predictions', 'predictions.id', 'outbox.prediction_id')
+      .leftJoin('flights', 'flights.prefix', 'predictions.flight')
+      .select('prediction_id')
+      .distinct()
+      .where('predictions.status', 'not in', ['pending', 'running'])
+      .where((is) =>
+        is.or([
+          is('owner', '=', p.processId),
+          is.and([is('flights.process_id', '=', p.processId), is('flights.started', '=', 0)]),
+        ]),
+      )
+      .limit(p.limit),
+  )
 
   return {
     /** Body: `{"call":"create","uid","task"}`, `task` as the record service's POST wants it. */
@@ -49,6 +68,21 @@ export function makeOutbox(dialect: Dialect, options: { mirror: boolean }) {
       yield* together(rows.map((row) => insert({ id: row.id, kind: 'mirror', body: updateBody(row), now })))
     },
 
+    /** Body: the id of the delivery. Costs nothing where no webhook was ordered. */
+    *happened(event: WebhookEvent, rows: readonly Ordered[], now: number): Operation<void> {
+      const made = yield* deliveries.happened(event, rows, now)
+      if (made.length === 0) return
+      yield* together(
+        made.map(({ predictionId: id, delivery }) =>
+          insert({ id, kind: 'webhook', body: JSON.stringify(delivery), now }),
+        ),
+      )
+    },
+
+    *owedBy(processId: string, limit: number): Operation<string[]> {
+      return (yield* owed({ processId, limit })).map((row) => row.prediction_id)
+    },
+
     *next(predictionIds: readonly string[]): Operation<OutboxRow[]> {
       const rows = yield* oldest({ ids: JSON.stringify(predictionIds) })
       return rows.map((row) => ({
@@ -56,6 +90,7 @@ export function makeOutbox(dialect: Dialect, options: { mirror: boolean }) {
         predictionId: row.prediction_id,
         kind: row.kind,
         body: row.body,
+        createdAt: row.created_at,
       }))
     },
 

@@ -4,6 +4,9 @@ import { type Dialect, type Operation, together } from './statement.ts'
 /** Rows of one transaction: others wait no longer than this takes. */
 export const expiryChunk = 500
 
+/** Longer than the longest schedule of tries. */
+const deliveryLifetimeMs = 7 * 24 * 60 * 60 * 1000
+
 export function makeRetention(dialect: Dialect, keyLifetimeMs: number) {
   const ended = dialect.prepare((db, p: { before: number; limit: number }) =>
     db
@@ -58,6 +61,9 @@ export function makeRetention(dialect: Dialect, keyLifetimeMs: number) {
   const oldKeys = dialect.prepare((db, p: { before: number }) =>
     db.deleteFrom('idempotency_keys').where('created_at', '<', p.before),
   )
+  const oldDeliveries = dialect.prepare((db, p: { before: number }) =>
+    db.deleteFrom('deliveries').where('created_at', '<', p.before).where('status', '!=', 'waiting'),
+  )
   const oldTracking = dialect.prepare((db, p: { before: number }) =>
     db.deleteFrom('tracking_records').where('created_at', '<', p.before),
   )
@@ -93,6 +99,7 @@ export function makeRetention(dialect: Dialect, keyLifetimeMs: number) {
       yield* emptyFlights({ prefixes: JSON.stringify([...prefixes]) })
       if (rows.length < expiryChunk) {
         yield* oldKeys({ before: now - keyLifetimeMs })
+        yield* oldDeliveries({ before: now - deliveryLifetimeMs })
         yield* oldTracking({ before })
         yield* oldProcesses({ before })
       }

@@ -12,11 +12,13 @@ export type NewRow = {
   queue: string
   queueId: string
   platform: PlatformName
+  /** JSON of a `WebhookOrder`; empty = none. */
+  webhook: string
   now: number
 }
 
-export function rowOf({ id, modelName, modelVersion, uid }: NewPrediction) {
-  return { id, modelName, modelVersion, uid }
+export function rowOf({ id, modelName, modelVersion, uid, webhook }: NewPrediction) {
+  return { id, modelName, modelVersion, uid, webhook: webhook === undefined ? '' : JSON.stringify(webhook) }
 }
 
 export function columns(row: NewRow) {
@@ -28,6 +30,7 @@ export function columns(row: NewRow) {
     queue: row.queue,
     queue_id: row.queueId,
     platform: row.platform,
+    webhook: row.webhook,
     created_at: row.now,
   }
 }

@@ -4,9 +4,11 @@ import { codeOf } from '../contracts/errors.ts'
 import type { UnstartedFlight } from '../contracts/flights.ts'
 import type { Lane, PlatformName } from '../contracts/names.ts'
 import type { PredictionStatus, TerminalStatus } from '../contracts/statuses.ts'
+import type { DeliveryStore, WebhookOrder } from './deliveries.ts'
 import type { TrackingStore } from './tracking.ts'
 import type { ValidationStore } from './validations.ts'
 
+export type { DeliveryStore, StoredDelivery, WebhookEvent, WebhookOrder } from './deliveries.ts'
 export type {
   AttemptPatch,
   StoredAttempt,
@@ -26,6 +28,8 @@ export interface NewPrediction {
   /** Header `UID`; empty if absent. */
   uid: string
   idempotency?: IdempotencyKey
+  /** Whom to tell of its events. */
+  webhook?: WebhookOrder
 }
 
 export interface IdempotencyKey {
@@ -99,11 +103,13 @@ export interface Taken {
   modelName: string
   modelVersion: string
   inputs: JsonText
+  /** Its caller ordered webhooks: the outbox may hold some. */
+  owes?: true
 }
 
 export type NotTaken =
   | { outcome: 'unknown' }
-  | { outcome: 'terminal'; status: TerminalStatus }
+  | { outcome: 'terminal'; status: TerminalStatus; owes?: true }
   | { outcome: 'paused' }
   /** Released with a retry time that has not come. */
   | { outcome: 'waiting'; retryInMs: number; code: string }
@@ -222,8 +228,11 @@ export interface QueueCounts {
 export interface OutboxRow {
   seq: number
   predictionId: string
+  /** `mirror`: a call for the external record service; `webhook`: the id of a delivery. */
   kind: string
   body: JsonText
+  /** Milliseconds since 1970, the store's clock. */
+  createdAt: number
 }
 
 /**
@@ -297,9 +306,13 @@ export interface Store {
   cancelsDue(ids: readonly string[]): Promise<CancelDue[]>
   cancelHeard(id: string): Promise<void>
 
-  /** Oldest unsent row of each of these predictions. */
+  /** Oldest unsent row of each of these predictions and each kind. */
   outboxNext(predictionIds: readonly string[]): Promise<OutboxRow[]>
   outboxDone(seq: number): Promise<void>
+  /** Ended predictions with unsent rows that no flight will send: a direct call's, or a discarded one's. */
+  outboxOwedBy(processId: string, limit: number): Promise<string[]>
+
+  readonly deliveries: DeliveryStore
 
   /** Idempotent by id: `exists` leaves the record as it is; `conflict`: the id belongs to another model's record. */
   createTask(task: NewTask): Promise<'created' | 'exists' | 'conflict'>
@@ -319,6 +332,23 @@ export interface Store {
   expire(endedBefore: Date): Promise<number>
   ping(): Promise<void>
   close(): Promise<void>
+}
+
+/** Sends what the outbox holds about a prediction, oldest first, one row of each kind at a time. */
+export interface OutboxSender {
+  /** Every record has rows to be sent, its creation first. */
+  readonly mirrors: boolean
+  /** Undefined once nothing is left. Never throws; calls for one prediction run one after the other. */
+  drain(predictionId: string): Promise<OutboxLeft | undefined>
+}
+
+export interface OutboxLeft {
+  /** Until it is worth another try. */
+  waitMs: number
+  /** The external record service does not know the record yet: work must not begin. */
+  unknown: boolean
+  /** It never will: it refused the creation for good. Nothing of this record is left to be sent there. */
+  refused: boolean
 }
 
 /** The calls that run in this process: who cancels them, and who may join them. */

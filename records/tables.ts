@@ -2,11 +2,12 @@
 import type { Generated, Selectable } from 'kysely'
 import type { Lane, PlatformName } from '../contracts/names.ts'
 import type { PredictionStatus } from '../contracts/statuses.ts'
+import type { DeliveryTables } from './deliveries.ts'
 import type { ProcessRole, ProcessState } from './store.ts'
 import type { TrackingTables } from './tracking.ts'
 import type { ValidationTables } from './validations.ts'
 
-export interface Tables extends TrackingTables, ValidationTables {
+export interface Tables extends TrackingTables, ValidationTables, DeliveryTables {
   predictions: PredictionTable
   prediction_inputs: { id: string; inputs: string }
   prediction_outputs: { id: string; outputs: string }
@@ -54,6 +55,10 @@ export interface PredictionTable {
   retry_at: number | null
   retry_code: Generated<string>
   run_ms: number | null
+  /** JSON of a `WebhookOrder`; empty = none. */
+  webhook: Generated<string>
+  /** The process of a direct call; empty for flights. */
+  owner: Generated<string>
 }
 
 export type PredictionRow = Selectable<PredictionTable>

@@ -48,6 +48,7 @@ export function makeTakes(dialect: Dialect, outbox: Outbox) {
           'holder',
           'retry_at',
           'retry_code',
+          'webhook',
         ])
         .where(dialect.among('id', p.ids))
         .orderBy('id'),
@@ -125,10 +126,15 @@ export function makeTakes(dialect: Dialect, outbox: Outbox) {
           const verdict = verdicts[ids.indexOf(row.id)]
           if (verdict?.outcome === 'taken') verdict.inputs = row.inputs
         }
+        const started = taken.flatMap((id) => {
+          const row = rows.get(id)
+          return row?.status === 'pending' ? [row] : []
+        })
         yield* outbox.changed(
-          taken.filter((id) => rows.get(id)?.status === 'pending'),
+          started.map(({ id }) => id),
           now,
         )
+        yield* outbox.happened('start', started, now)
       }
       const over = idsOf(
         requests,
@@ -147,6 +153,7 @@ export function makeTakes(dialect: Dialect, outbox: Outbox) {
 
 type Row = Pick<
   PredictionRow,
+  | 'id'
   | 'status'
   | 'model_name'
   | 'model_version'
@@ -158,6 +165,7 @@ type Row = Pick<
   | 'holder'
   | 'retry_at'
   | 'retry_code'
+  | 'webhook'
 >
 
 interface Circumstances {
@@ -169,7 +177,8 @@ interface Circumstances {
 /** The rule itself, free of I/O. */
 function judge(request: TakeRequest, row: Row | undefined, at: Circumstances): Taken | NotTaken {
   if (row === undefined) return { outcome: 'unknown' }
-  if (isTerminal(row.status)) return { outcome: 'terminal', status: row.status }
+  const owed = row.webhook === '' ? {} : { owes: true as const }
+  if (isTerminal(row.status)) return { outcome: 'terminal', status: row.status, ...owed }
   const { taskTimeoutMs, maxAttempts } = request.limits
   const remainingMs = row.started_at === null ? taskTimeoutMs : row.started_at + taskTimeoutMs - at.now
   const token = row.token + 1
@@ -185,7 +194,7 @@ function judge(request: TakeRequest, row: Row | undefined, at: Circumstances): T
     return { outcome: 'waiting', retryInMs: row.retry_at - at.now, code: row.retry_code }
   }
   const { failures, model_name: modelName, model_version: modelVersion } = row
-  return { outcome: 'taken', token, failures, remainingMs, modelName, modelVersion, inputs: 'null' }
+  return { outcome: 'taken', token, failures, remainingMs, modelName, modelVersion, inputs: 'null', ...owed }
 }
 
 function isInLiveHands(request: TakeRequest, holder: string, { states }: Circumstances): boolean {

@@ -36,7 +36,7 @@ export function makeTasks(
     dialect.locking(
       db
         .selectFrom('predictions')
-        .select(['model_name', 'status', 'running_time', 'error_info', 'queue_id'])
+        .select(['id', 'model_name', 'status', 'running_time', 'error_info', 'queue_id', 'queue', 'webhook'])
         .where('id', '=', p.id),
     ),
   )
@@ -74,11 +74,11 @@ export function makeTasks(
         queue: noQueue,
         queueId: '',
         platform: noPlatform,
+        webhook: '',
         now,
       } as const
       if ((yield* insert({ ...row, status, queueNum })).length > 0) {
         if (status === 'running') yield* start({ id, now })
-        yield* outbox.created({ ...task, inputs: 'null' }, status, queueNum, now)
         return 'created'
       }
       const [there] = yield* find({ id })
@@ -103,7 +103,11 @@ export function makeTasks(
           if (status !== 'succeeded') yield* jobs.cancelDue([id])
         }
       }
-      if (allowed || fillsQueue) yield* outbox.changed([id], now)
+      // Only what a flight or a direct call of ours is at work on has somebody who sends what the outbox holds.
+      if (allowed && row.queue !== noQueue) {
+        yield* outbox.changed([id], now)
+        if (isTerminal(status)) yield* outbox.happened('completed', [row], now)
+      }
       return yield* listing.get(id)
     },
   }

@@ -10,12 +10,14 @@ import { makeRouting, type Routing, readModelsFile } from '../platforms/routing.
 import { runToExit } from '../processes.ts'
 import { expireFiles } from '../records/files.ts'
 import { makeHeldCalls } from '../records/held-calls.ts'
+import { type Mirror, makeMirror } from '../records/mirror.ts'
 import { openStore } from '../records/open.ts'
 import { openFiles } from '../records/open-files.ts'
 import type { HeldCalls, Store } from '../records/store.ts'
 import { workflowBundle } from './bundle.ts'
 import { validationSettings } from './runners.ts'
 import { installRuntime } from './runtime.ts'
+import { webhookSecrets } from './webhook-secret.ts'
 import { startWorkers, type Workers } from './worker.ts'
 
 /** What a process that is API and worker at once shares between them. */
@@ -27,6 +29,8 @@ export interface WorkerParts {
   routing: Routing
   metrics: Metrics
   log: Logger
+  /** The external record service; absent = no mirror. */
+  mirror?: Mirror
 }
 
 /** Workers over parts that somebody else owns and closes. */
@@ -39,7 +43,7 @@ export async function runWorkers(config: WorkerConfig, parts: WorkerParts): Prom
     held,
     processId,
     limits: { taskTimeoutMs: config.taskTimeoutMs, maxAttempts },
-    resolve: (name) => routing.resolve(name),
+    resolve: (name, version) => routing.resolve(name, version),
     platform: (name) => platforms.get(name),
     onCall: ({ model, platform, code }) => metrics.platformCall(model, platform, code),
     onUnknownWord({ model, platform, word }) {
@@ -60,6 +64,12 @@ export async function runWorkers(config: WorkerConfig, parts: WorkerParts): Prom
     concurrency: config.concurrency,
     retentionMs: config.retentionMs,
     expireFiles: (before) => expireFiles(store, files, before),
+    ...(parts.mirror !== undefined && { mirror: parts.mirror }),
+    webhooks: {
+      secrets: webhookSecrets({ secrets: config.webhooks.secrets, dataDir: config.store.dataDir }),
+      rules: config.webhooks,
+      onTry: (outcome) => metrics.delivery(outcome),
+    },
     validation: validationSettings(config, (text) => log.warn(text)),
     info: (text) => log.info(text),
     warn: (text) => log.warn(text),
@@ -71,7 +81,8 @@ export async function runWorkerProcess(config: WorkerConfig, stop: AbortSignal):
   const log = makeLogger(config)
   for (const warning of config.warnings) log.warn(warning)
   installRuntime(log)
-  const store = await openStore(config.store)
+  const mirror = config.mirror && makeMirror(config.mirror)
+  const store = await openStore(config.store, { mirror: mirror !== undefined })
   const processId = `worker-${randomBytes(6).toString('hex')}`
   await store.registerProcess(processId, 'worker')
   await store.openProcess(processId)
@@ -84,7 +95,16 @@ export async function runWorkerProcess(config: WorkerConfig, stop: AbortSignal):
   })
   const platforms = makePlatforms(Object.values(config.platforms))
   const metrics = makeMetrics()
-  const workers = await runWorkers(config, { store, held, processId, platforms, routing, metrics, log })
+  const workers = await runWorkers(config, {
+    store,
+    held,
+    processId,
+    platforms,
+    routing,
+    metrics,
+    log,
+    ...(mirror && { mirror }),
+  })
   void workers.started.then(() =>
     log.info({ processId, taskQueue: config.temporal.taskQueue }, 'worker polls'),
   )
@@ -98,6 +118,7 @@ export async function runWorkerProcess(config: WorkerConfig, stop: AbortSignal):
     held.close()
     await store.leaveProcess(processId)
     await platforms.close()
+    await mirror?.close()
     await store.close()
     log.info('worker has stopped')
     log.flush()

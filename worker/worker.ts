@@ -7,18 +7,29 @@ import {
   type Worker,
 } from '@temporalio/worker'
 import type { CallDeps } from '../activities/call.ts'
+import { makeDeliveryActivities, type WebhookSending } from '../activities/delivery.ts'
 import { withFailures } from '../activities/failure.ts'
 import { makeFlightActivities } from '../activities/fly.ts'
 import { makeGuardActivities } from '../activities/guard.ts'
 import { makePlaces } from '../activities/places.ts'
 import { makeRetentionActivities } from '../activities/retention.ts'
 import { guardQueueOf } from '../contracts/names.ts'
+import type { Mirror } from '../records/mirror.ts'
+import { makeOutboxSender, type OutboxPauses } from '../records/outbox-sender.ts'
 import type { Bundle } from './bundle.ts'
+import { makeDeliveryStart } from './deliveries.ts'
 import { makeSchedules } from './schedules.ts'
 import { registerSearchAttributes } from './search-attributes.ts'
 import { createValidationWorkers, type ValidationSettings, type ValidationWorkers } from './validation.ts'
 
-export interface WorkersOptions extends CallDeps {
+export interface WorkersOptions extends Omit<CallDeps, 'outbox'> {
+  /** The external record service; absent = no mirror. */
+  mirror?: Mirror
+  outboxPauses?: OutboxPauses
+  /** Absent: webhooks wait for a worker that has it. */
+  webhooks?: WebhookSending
+  /** Milliseconds between the tries of a webhook; absent = the standard schedule. */
+  deliveryDelaysMs?: readonly number[]
   connection: NativeConnectionOptions
   namespace: string
   taskQueue: string
@@ -144,10 +155,17 @@ async function createWorkers(
     workflowThreadPoolSize: 1,
   } as const
   const places = makePlaces(concurrency)
+  const outbox = makeOutboxSender({
+    store,
+    ...(options.mirror !== undefined && { mirror: options.mirror }),
+    ...options.outboxPauses,
+    startDelivery: makeDeliveryStart(connection, options),
+    warn: options.warn,
+  })
   const flights = await TemporalWorker.create({
     ...shared,
     taskQueue,
-    activities: withFailures(makeFlightActivities({ ...options, places, draining })),
+    activities: withFailures(makeFlightActivities({ ...options, outbox, places, draining })),
     maxConcurrentActivityTaskExecutions: concurrency + spareActivities,
     shutdownGraceTime: limits.taskTimeoutMs,
   })
@@ -155,7 +173,8 @@ async function createWorkers(
     ...shared,
     taskQueue: guardQueueOf(taskQueue),
     activities: withFailures({
-      ...makeGuardActivities(store),
+      ...makeGuardActivities(store, outbox),
+      ...(options.webhooks && makeDeliveryActivities(store, options.webhooks)),
       ...makeRetentionActivities(store, options.retentionMs, options.expireFiles),
     }),
     maxConcurrentActivityTaskExecutions: guardActivities,

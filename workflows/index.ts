@@ -1,5 +1,6 @@
 /** Every workflow of the bundle. */
 export { cleanup } from './cleanup.ts'
+export { delivery } from './delivery.ts'
 export { flight } from './flight.ts'
 export { guard } from './guard.ts'
 export { reaper } from './reaper.ts'

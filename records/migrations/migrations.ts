@@ -5,6 +5,7 @@ import { files } from './0003-files.ts'
 import { validations } from './0004-validations.ts'
 import { keyAge } from './0005-key-age.ts'
 import { tracking } from './0006-tracking.ts'
+import { webhooks } from './0007-webhooks.ts'
 
 /** Where the dialects differ. */
 export interface SchemaWords {
@@ -14,7 +15,15 @@ export interface SchemaWords {
 
 export type Migration = (words: SchemaWords) => string[]
 
-export const migrations: readonly Migration[] = [predictions, jobs, files, validations, keyAge, tracking]
+export const migrations: readonly Migration[] = [
+  predictions,
+  jobs,
+  files,
+  validations,
+  keyAge,
+  tracking,
+  webhooks,
+]
 
 /** Throws if the database was written by a newer version; else the statements that bring it up to date. */
 export function pendingStatements(version: number, words: SchemaWords): string[] {

@@ -119,6 +119,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
       return store.get(id)
     },
     cancel: (id) => store.cancel(id),
+    redeliver: async () => undefined,
     wakeQueue: () => undefined,
     ...options.service,
   }

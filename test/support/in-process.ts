@@ -5,6 +5,7 @@ import { hostname } from 'node:os'
 import { Client, Connection } from '@temporalio/client'
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js'
 import { inject, onTestFinished } from 'vitest'
+import type { WebhookSending } from '../../activities/delivery.ts'
 import { type Api, makeApp } from '../../api/app.ts'
 import { type Lifecycle, startLifecycle } from '../../api/lifecycle.ts'
 import type { AcceptedRequest } from '../../api/predictions.ts'
@@ -14,6 +15,8 @@ import type { PlatformSettings } from '../../platforms/platform.ts'
 import { makePlatforms } from '../../platforms/platforms.ts'
 import { makeRouting } from '../../platforms/routing.ts'
 import { makeHeldCalls } from '../../records/held-calls.ts'
+import { makeMirror } from '../../records/mirror.ts'
+import { makeOutboxSender } from '../../records/outbox-sender.ts'
 import { openSqliteStore } from '../../records/sqlite.ts'
 import type { Store } from '../../records/store.ts'
 import { makeTerminalWaiter } from '../../records/terminal-waiter.ts'
@@ -41,6 +44,10 @@ export interface InProcessOptions {
   dataDir?: string
   retentionMs?: number
   queueAllowanceMs?: number
+  /** An external record service at this address, with short pauses between tries. */
+  mirror?: { address: string; apiKey: string; tryTimeoutMs?: number }
+  webhooks?: WebhookSending
+  deliveryDelaysMs?: readonly number[]
   /** Default: platform v2 at the scripted server. Gets the server's address. */
   settings?: (address: string, timeoutMs: number) => PlatformSettings
 }
@@ -87,7 +94,11 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<In
   const platforms = makePlatforms([settings])
   const routing = makeRouting({ fallback: settings, explicitFallback: true })
 
-  const store = await openSqliteStore({ dataDir })
+  const mirror =
+    options.mirror &&
+    makeMirror({ ...options.mirror, apiKey: { reveal: () => options.mirror?.apiKey ?? '' } })
+  const outboxPauses = { firstPauseMs: 20, longestPauseMs: 200 }
+  const store = await openSqliteStore({ dataDir, mirror: mirror !== undefined })
   const processId = `api-${randomUUID().slice(0, 8)}`
   await store.registerProcess(processId, 'api')
   const held = makeHeldCalls(store)
@@ -101,7 +112,7 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<In
       held,
       processId,
       limits: { taskTimeoutMs, maxAttempts: 12 },
-      resolve: (name) => routing.resolve(name),
+      resolve: (name, version) => routing.resolve(name, version),
       platform: (name) => platforms.get(name),
       connection: { address },
       namespace: 'default',
@@ -109,6 +120,10 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<In
       bundle: await workflowBundle(bundleFolder),
       concurrency,
       retentionMs: options.retentionMs ?? 3_600_000,
+      outboxPauses,
+      ...(mirror && { mirror }),
+      ...(options.webhooks && { webhooks: options.webhooks }),
+      ...(options.deliveryDelaysMs && { deliveryDelaysMs: options.deliveryDelaysMs }),
       info: () => undefined,
       warn: () => undefined,
     })
@@ -128,6 +143,14 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<In
     maxQueueSize: options.maxQueueSize ?? 1_000,
     taskTimeoutMs,
     workerConcurrency: concurrency,
+    makeOutbox: (startDelivery) =>
+      makeOutboxSender({
+        store,
+        ...outboxPauses,
+        ...(mirror && { mirror }),
+        startDelivery,
+        warn: () => undefined,
+      }),
     ...(options.queueAllowanceMs !== undefined && { queueAllowanceMs: options.queueAllowanceMs }),
     onDead: () => {
       throw new Error('the store says that this process is dead')
@@ -182,6 +205,7 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<In
     held.close()
     waiter.close()
     await platforms.close()
+    await mirror?.close()
     await store.close()
     await connection.close()
   })

@@ -9,7 +9,7 @@ export type OpenOptions = StoreOptions & { writeDeadlineMs?: number }
 /** As JSON, so that another process can open the same place. */
 export type Place = { kind: 'sqlite'; dataDir: string } | { kind: 'postgres'; connectionString: string }
 
-type Method = Exclude<keyof Store, 'tracking' | 'validations'>
+type Method = Exclude<keyof Store, 'deliveries' | 'tracking' | 'validations'>
 export type StoreCall = { [M in Method]: [M, ...Parameters<Store[M]>] }[Method]
 
 export function openAt(place: Place, options: OpenOptions = {}): Promise<Store> {

@@ -1,0 +1,103 @@
+/** One try to deliver one webhook event: makes the body once, signs, posts, notes how it went. Owns no schedule. */
+import { Webhook } from 'standardwebhooks'
+import type { DeliverInput, DeliverReport, DeliveryActivities } from '../contracts/deliveries.ts'
+import { objectText } from '../contracts/prediction-text.ts'
+import type { AddressRules, Resolve } from '../platforms/guarded-address.ts'
+import { type GuardedAnswer, makeGuardedClient } from '../platforms/guarded-client.ts'
+import type { Store, StoredDelivery } from '../records/store.ts'
+
+export interface WebhookSending {
+  /** `whsec_…`; every one signs, so that receivers may change theirs at any time. */
+  secrets: readonly { reveal(): string }[]
+  rules: AddressRules
+  /** Of one try; 20 s. */
+  timeoutMs?: number
+  /** How names are looked up; the system's way unless a test says otherwise. */
+  resolve?: Resolve
+  onTry?(outcome: DeliverReport['status']): void
+}
+
+/** A webhook is a notice, not a transport: above this, payloads are left out and read at `urls.get`. */
+const longestBody = 20_000
+/** 429, 502 and 504 say that the receiver has too much to do. */
+const overloaded: ReadonlySet<number> = new Set([429, 502, 504])
+const calmer = 2
+
+export function makeDeliveryActivities(store: Store, sending: WebhookSending): DeliveryActivities {
+  const { deliveries } = store
+  const signers = sending.secrets.map((secret) => new Webhook(secret.reveal()))
+  const client = makeGuardedClient(sending.rules, {
+    ...(sending.timeoutMs !== undefined && { timeoutMs: sending.timeoutMs }),
+    ...(sending.resolve !== undefined && { resolve: sending.resolve }),
+  })
+
+  async function bodyOf(delivery: StoredDelivery): Promise<string | undefined> {
+    if (delivery.body !== null) return delivery.body
+    const [record, inputs, order] = await Promise.all([
+      store.get(delivery.predictionId),
+      store.inputsOf(delivery.predictionId),
+      deliveries.orderOf(delivery.predictionId),
+    ])
+    if (record === undefined || order === undefined) return undefined
+    // The prediction as it was when the event happened, however late this is told.
+    const shown =
+      delivery.event === 'start'
+        ? { ...record, status: 'running' as const, outputs: 'null', errorInfo: '', endedAt: null }
+        : record
+    const whole = objectText(shown, inputs, order.base)
+    const text =
+      Buffer.byteLength(whole) <= longestBody
+        ? whole
+        : objectText({ ...shown, outputs: 'null' }, 'null', order.base)
+    return deliveries.keepBody(delivery.id, text)
+  }
+
+  async function post(delivery: StoredDelivery, body: string): Promise<GuardedAnswer> {
+    const now = new Date()
+    const headers = {
+      'content-type': 'application/json',
+      'user-agent': 'perdure-webhooks/1',
+      'webhook-id': delivery.id,
+      'webhook-timestamp': String(Math.floor(now.getTime() / 1000)),
+      'webhook-signature': signers.map((signer) => signer.sign(delivery.id, now, body)).join(' '),
+    }
+    return client.post({ url: delivery.url, body, headers })
+  }
+
+  async function note(
+    id: string,
+    status: DeliverReport['status'],
+    answer: number | null,
+    error: string,
+    waitMs = 0,
+  ): Promise<DeliverReport> {
+    await deliveries.tried(id, { status, answer, error, ...(status === 'waiting' && { nextInMs: waitMs }) })
+    sending.onTry?.(status)
+    return { status, waitMs }
+  }
+
+  return {
+    async deliver({ id, nextMs }: DeliverInput) {
+      const delivery = await deliveries.get(id)
+      if (delivery === undefined) return { status: 'failed', waitMs: 0 }
+      if (delivery.status !== 'waiting') return { status: delivery.status, waitMs: 0 }
+      if (await deliveries.isGone(delivery.url))
+        return note(id, 'gone', null, 'the endpoint answered 410 before')
+      const body = await bodyOf(delivery)
+      if (body === undefined) return note(id, 'failed', null, 'the prediction has expired')
+      const answer = await post(delivery, body)
+      const { status } = answer
+      if (status !== null && status >= 200 && status < 300) return note(id, 'succeeded', status, '')
+      if (status === 410) return note(id, 'gone', status, 'the endpoint answered 410: it is disabled')
+      const error = status === null ? answer.reason : `the receiver answered ${status}`
+      const isRefused = status === null && answer.refused
+      if (nextMs === undefined || isRefused) return note(id, 'failed', status, error)
+      const plannedMs = status !== null && overloaded.has(status) ? nextMs * calmer : nextMs
+      const askedMs = status === null ? 0 : (answer.retryAfterMs ?? 0)
+      return note(id, 'waiting', status, error, Math.max(plannedMs, askedMs))
+    },
+    async reopenDelivery(id) {
+      await deliveries.reopen(id)
+    },
+  }
+}

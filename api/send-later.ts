@@ -1,0 +1,41 @@
+/** Sends what the outbox holds about records this process answers for, until nothing is left. Its guard goes on after it. */
+import { setTimeout as delay } from 'node:timers/promises'
+import type { OutboxLeft, OutboxSender } from '../records/store.ts'
+
+export interface SendLater {
+  /** Nobody waits for it. */
+  send(predictionId: string): void
+  /** Waits a little for the external record service to know a new record; what is left otherwise. */
+  untilKnown(predictionId: string): Promise<OutboxLeft | undefined>
+  /** What is left is the guard's. */
+  stop(): void
+}
+
+/** Tries before a caller that waits is refused. */
+const tries = 4
+
+export function makeSendLater(outbox: OutboxSender): SendLater {
+  const stopping = new AbortController()
+
+  async function sendAll(id: string): Promise<void> {
+    for (;;) {
+      const left = await outbox.drain(id)
+      if (left === undefined || left.refused || stopping.signal.aborted) return
+      await delay(left.waitMs, undefined, { signal: stopping.signal, ref: false })
+    }
+  }
+
+  return {
+    send(id) {
+      sendAll(id).catch(() => undefined)
+    },
+    async untilKnown(id) {
+      for (let tried = 1; ; tried++) {
+        const left = await outbox.drain(id)
+        if (left === undefined || !left.unknown || left.refused || tried === tries) return left
+        await delay(left.waitMs)
+      }
+    },
+    stop: () => stopping.abort(),
+  }
+}

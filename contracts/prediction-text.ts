@@ -1,0 +1,92 @@
+/** The stored prediction as Replicate's object: words, times and addresses. Payloads are spliced in as text. */
+import { isJsonObject, parseJson, printJson } from './json.ts'
+import type { PlatformName } from './names.ts'
+import type { ObjectStatus } from './prediction-object.ts'
+import type { ShownRecord } from './record-text.ts'
+import { isTerminal } from './statuses.ts'
+
+/** The fields of a stored prediction that the object shows. */
+export interface ShownPrediction extends ShownRecord {
+  errorCode: string
+  platform: PlatformName
+  startedAt: string | null
+  endedAt: string | null
+}
+
+/** Owner of models whose name has none. */
+const houseOwner = 'perdure'
+
+/** `owner/name` as Replicate's clients split it. */
+export function ownedName(modelName: string): { owner: string; name: string } {
+  const slash = modelName.indexOf('/')
+  return slash > 0
+    ? { owner: modelName.slice(0, slash), name: modelName.slice(slash + 1) }
+    : { owner: houseOwner, name: modelName }
+}
+
+export function objectStatusOf({ status, errorCode }: ShownPrediction): ObjectStatus {
+  switch (status) {
+    case 'pending':
+      return 'starting'
+    case 'running':
+      return 'processing'
+    case 'canceled':
+      return errorCode === 'prediction_aborted' ? 'aborted' : 'canceled'
+    default:
+      return status
+  }
+}
+
+/** JSON text of the output: job platforms wrap it as `{"output": …}`. */
+export function outputText({ platform, outputs, status }: ShownPrediction): string {
+  if (status !== 'succeeded') return 'null'
+  if (platform !== 'replicate' && platform !== 'runpod') return outputs
+  const wrapped = parseJson(outputs)
+  return isJsonObject(wrapped) ? printJson(wrapped.output ?? null) : outputs
+}
+
+/** The caller's own input: the address for uploads is ours, and may hold a token. */
+function inputText(inputs: string | undefined): string {
+  if (inputs === undefined) return 'null'
+  if (!inputs.includes('"upload_webhook"')) return inputs
+  const parsed = parseJson(inputs)
+  if (!isJsonObject(parsed)) return inputs
+  const { upload_webhook: _, ...rest } = parsed
+  return printJson(rest)
+}
+
+function seconds(from: string, to: string): number {
+  return Math.max(0, Date.parse(to) - Date.parse(from)) / 1000
+}
+
+/** JSON text of the object. `inputs` is the stored text, undefined once it has expired; `origin` is the caller's way in. */
+export function objectText(
+  record: ShownPrediction,
+  inputs: string | undefined,
+  origin: string,
+  retryOf?: string,
+): string {
+  const { id, modelName, modelVersion, status, errorInfo, createdAt, startedAt, endedAt } = record
+  const { owner, name } = ownedName(modelName)
+  const self = `${origin}/v1/predictions/${id}`
+  const ended = isTerminal(status) ? endedAt : null
+  const head = { id, model: `${owner}/${name}`, version: modelVersion || name }
+  const tail = {
+    logs: '',
+    error: status === 'failed' ? errorInfo || 'failed' : null,
+    status: objectStatusOf(record),
+    source: 'api',
+    data_removed: inputs === undefined,
+    created_at: createdAt,
+    started_at: startedAt,
+    completed_at: ended,
+    metrics: {
+      ...(ended !== null && startedAt !== null && { predict_time: seconds(startedAt, ended) }),
+      ...(ended !== null && { total_time: seconds(createdAt, ended) }),
+    },
+    urls: { get: self, cancel: `${self}/cancel`, stream: `${self}/events` },
+    ...(retryOf !== undefined && { retry_of: retryOf }),
+  }
+  const payloads = `"input":${inputText(inputs)},"output":${outputText(record)}`
+  return `${JSON.stringify(head).slice(0, -1)},${payloads},${JSON.stringify(tail).slice(1)}`
+}

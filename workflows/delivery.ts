@@ -1,0 +1,30 @@
+/** Delivers one webhook event: tries, waits, tries again. Owns the schedule; never on a prediction's path. */
+import { proxyActivities, sleep } from '@temporalio/workflow'
+import {
+  type DeliverReport,
+  type DeliveryActivities,
+  type DeliveryInput,
+  deliveryDelaysMs,
+} from '../contracts/deliveries.ts'
+
+/** Receivers that were down together are not to be called together: each delay is up to this part longer. */
+const jitter = 0.2
+
+/** The workflow `delivery-<id>`; its result is how the delivery ended. */
+export async function delivery(input: DeliveryInput): Promise<DeliverReport['status']> {
+  const { deliver, reopenDelivery } = proxyActivities<DeliveryActivities>({
+    startToCloseTimeout: '1 minute',
+    retry: { initialInterval: '1s', maximumInterval: '1m' },
+  })
+  if (input.again) await reopenDelivery(input.id)
+  const delays = input.delaysMs ?? deliveryDelaysMs
+  let waitMs = delays[0] ?? 0
+  for (let tries = 1; ; tries++) {
+    if (waitMs > 0) await sleep(waitMs)
+    const delay = delays[tries]
+    const nextMs = delay === undefined ? {} : { nextMs: Math.round(delay * (1 + jitter * Math.random())) }
+    const report = await deliver({ id: input.id, ...nextMs })
+    if (report.status !== 'waiting') return report.status
+    waitMs = report.waitMs
+  }
+}
