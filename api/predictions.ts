@@ -1,11 +1,11 @@
 /** What the routes ask of the prediction service. Owns the types; flights.ts, direct.ts and service.ts do the work. */
 
-import type { ModelRoute } from '../platforms/routing.ts'
+import type { ModelTarget } from '../platforms/platform.ts'
 import type { CancelResult, StoredPrediction, WebhookOrder } from '../records/store.ts'
 
 /** A validated request: the model is known, the inputs are final. */
 export interface AcceptedRequest {
-  target: ModelRoute
+  target: ModelTarget
   /** JSON text, numbers digit for digit. */
   inputs: string
   /** Header `UID`, else empty. */
@@ -14,8 +14,6 @@ export interface AcceptedRequest {
   priority?: number
   /** Header `Idempotency-Key` with the hash of the body. */
   idempotency?: { key: string; fingerprint: string }
-  /** What the gate found although it let the request pass; header `Perdure-Gate`. */
-  gateWarning?: string
   /** Whom to tell of its events; flights only. */
   webhook?: WebhookOrder
 }
