@@ -43,16 +43,19 @@ export function idempotencyKeyOf(c: ApiContext): string | undefined {
   return key
 }
 
+/** An accepted request that still knows its line of the routing table. */
+export type RoutedRequest = AcceptedRequest & { target: ModelRoute }
+
 /** Prints the final inputs and takes what the headers say. Throws `invalid_input`. */
 export function accept(
   c: ApiContext,
   target: ModelRoute,
   inputs: Record<string, unknown>,
   uploadWebhook: string,
-): AcceptedRequest {
+): RoutedRequest {
   const key = idempotencyKeyOf(c)
   const priority = priorityOf(c)
-  const request: AcceptedRequest = {
+  const request: RoutedRequest = {
     target,
     inputs: print(finalInputs(inputs, target, uploadWebhook)),
     uid: c.req.header('uid') ?? '',
@@ -74,7 +77,7 @@ export function acceptAsked(
   asked: Asked,
   routing: Pick<Routing, 'resolve'>,
   uploadWebhook: string,
-): AcceptedRequest {
+): RoutedRequest {
   return accept(c, routing.resolve(asked.modelName), asked.inputs, uploadWebhook)
 }
 

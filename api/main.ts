@@ -16,6 +16,7 @@ import type { HeldCalls, Store, TerminalWaiter } from '../records/store.ts'
 import { makeTerminalWaiter } from '../records/terminal-waiter.ts'
 import { makeUploadTokens } from '../records/upload-tokens.ts'
 import { makeApp } from './app.ts'
+import { makeGate } from './gate.ts'
 import { makeGenerations } from './generation.ts'
 import { startLifecycle } from './lifecycle.ts'
 import { watchReadiness } from './readiness.ts'
@@ -101,6 +102,7 @@ export async function startApi(config: ApiConfig, parts: ApiParts): Promise<Runn
       readiness,
       metrics,
       log,
+      gate: makeGate({ validations: store.validations, mode: config.gate }),
       generations,
       validations,
       recordRoutes: records.routes,

@@ -7,10 +7,12 @@ import type { Context, Hono } from 'hono'
 import type { PlatformName } from '../contracts/names.ts'
 import type { Logger } from '../logging.ts'
 import type { Metrics } from '../metrics.ts'
+import type { AddressGuard } from '../platforms/guarded-address.ts'
 import type { Platform } from '../platforms/platform.ts'
 import type { Routing } from '../platforms/routing.ts'
 import type { Store } from '../records/store.ts'
 import { errorResponse, type Surface } from './errors.ts'
+import type { Gate } from './gate.ts'
 import type { Generations } from './generation.ts'
 import type { PredictionService } from './predictions.ts'
 import type { Readiness } from './readiness.ts'
@@ -27,7 +29,7 @@ export interface ApiDeps {
   service: PredictionService
   store: Pick<
     Store,
-    'get' | 'list' | 'count' | 'pause' | 'unpause' | 'deletePending' | 'meanRunMs' | 'inputsOf'
+    'get' | 'list' | 'count' | 'pause' | 'unpause' | 'deletePending' | 'meanRunMs' | 'inputsOf' | 'deliveries'
   >
   routing: Routing
   /** Throws `platform_unsupported` where there are no settings. */
@@ -35,6 +37,10 @@ export interface ApiDeps {
   readiness: Pick<Readiness, 'now'>
   metrics: Metrics
   log: Logger
+  /** Absent: every model serves. */
+  gate?: Gate
+  /** Absent: no webhooks can be ordered. */
+  webhookGuard?: Pick<AddressGuard, 'refusalNow'>
   /** Absent: no `/v1/generate`. */
   generations?: Generations
   /** Absent: no validation routes. */

@@ -5,6 +5,7 @@ import { PredictRequest } from '../../contracts/predictions.ts'
 import { acceptAsked, askedIn } from '../accept.ts'
 import { readJsonObject } from '../body.ts'
 import { inheritedErrors, jsonRequest, ok } from '../described.ts'
+import { openGate } from '../gate.ts'
 import { jsonText } from '../record.ts'
 import { type Api, type ApiDeps, type ApiSettings, mount } from '../surface.ts'
 
@@ -21,10 +22,13 @@ const route = createRoute({
 })
 
 export function mountAsyncPredict(app: Api, deps: ApiDeps, settings: ApiSettings): void {
-  const { service, routing } = deps
+  const { service, routing, gate = openGate } = deps
   mount(app, deps, route, 'inherited', async (c) => {
     const asked = askedIn(await readJsonObject(c, settings.maxBodyBytes))
-    const { id } = await service.submit(acceptAsked(c, asked, routing, settings.uploadWebhook()))
-    return jsonText(`{"id":"${id}"}`)
+    const request = acceptAsked(c, asked, routing, settings.uploadWebhook())
+    return gate.serve(request.target, async () => {
+      const { id } = await service.submit(request)
+      return jsonText(`{"id":"${id}"}`)
+    })
   })
 }

@@ -6,6 +6,7 @@ import { PredictRequest } from '../../contracts/predictions.ts'
 import { acceptAsked, askedIn } from '../accept.ts'
 import { readJsonObject } from '../body.ts'
 import { inheritedErrors, jsonRequest } from '../described.ts'
+import { openGate } from '../gate.ts'
 import type { Generation, Generations } from '../generation.ts'
 import { type Api, type ApiDeps, type ApiSettings, mount } from '../surface.ts'
 
@@ -62,17 +63,20 @@ export function mountGenerate(
   settings: ApiSettings,
   generations: Generations,
 ): void {
+  const { routing, gate = openGate } = deps
   mount(app, deps, route, 'inherited', async (c) => {
     const asked = askedIn(await readJsonObject(c, settings.maxBodyBytes))
-    const request = acceptAsked(c, asked, deps.routing, settings.uploadWebhook())
+    const request = acceptAsked(c, asked, routing, settings.uploadWebhook())
     const framing = framings[framingIn(c.req.header('accept')) ?? settings.generateDefault ?? 'sse']
-    const generation = await generations.start(request)
-    return new Response(framed(generation, framing), {
-      headers: {
-        'content-type': framing.contentType,
-        'cache-control': 'no-cache',
-        'x-accel-buffering': 'no',
-      },
+    return gate.serve(request.target, async () => {
+      const generation = await generations.start(request)
+      return new Response(framed(generation, framing), {
+        headers: {
+          'content-type': framing.contentType,
+          'cache-control': 'no-cache',
+          'x-accel-buffering': 'no',
+        },
+      })
     })
   })
 }

@@ -2,10 +2,12 @@
 import { createRoute } from '@hono/zod-openapi'
 import { ServiceError } from '../../contracts/errors.ts'
 import { PredictRequest, TaskRecord } from '../../contracts/predictions.ts'
+import { isTerminal } from '../../contracts/statuses.ts'
 import type { StoredPrediction } from '../../records/store.ts'
 import { acceptAsked, askedIn } from '../accept.ts'
 import { readJsonObject } from '../body.ts'
 import { inheritedErrors, jsonRequest, ok } from '../described.ts'
+import { openGate } from '../gate.ts'
 import { outcomeResponse } from '../outcome.ts'
 import type { AcceptedRequest, PredictionService } from '../predictions.ts'
 import { waitMsOf } from '../prefer.ts'
@@ -26,14 +28,20 @@ const route = createRoute({
 })
 
 export function mountPredict(app: Api, deps: ApiDeps, settings: ApiSettings): void {
-  const { service, routing } = deps
+  const { service, routing, metrics, gate = openGate } = deps
   mount(app, deps, route, 'inherited', async (c) => {
     const asked = askedIn(await readJsonObject(c, settings.maxBodyBytes))
     const request = acceptAsked(c, asked, routing, settings.uploadWebhook())
     const waitMs = waitMsOf(c.req.header('prefer'))
-    return outcomeResponse(
-      await (waitMs === undefined ? service.predict(request) : flyAndWait(service, request, waitMs)),
-    )
+    return gate.serve(request.target, async () => {
+      const record = await (waitMs === undefined
+        ? service.predict(request)
+        : flyAndWait(service, request, waitMs))
+      // A flight is counted by the process that flew it.
+      if (record.queueId === '' && isTerminal(record.status))
+        metrics.finished({ ...record, status: record.status })
+      return outcomeResponse(record)
+    })
   })
 }
 

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { onTestFinished } from 'vitest'
 import { type Api, type ApiDeps, type ApiSettings, makeApp } from '../../api/app.ts'
 import { makeDirectCalls } from '../../api/direct.ts'
+import type { Gate } from '../../api/gate.ts'
 import { makeGenerations } from '../../api/generation.ts'
 import { makeFlightIds } from '../../api/ids.ts'
 import type { PredictionService } from '../../api/predictions.ts'
@@ -27,6 +28,7 @@ export interface TestApiOptions {
   settings?: Partial<ApiSettings>
   service?: Partial<PredictionService>
   models?: RoutingOptions['models']
+  gate?: Gate
   /** Why the process is not ready. */
   notReady?: () => ServiceError | undefined
   taskTimeoutMs?: number
@@ -143,6 +145,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
       platform: (name) => platforms.get(name),
       onDead: () => undefined,
     }),
+    ...(options.gate === undefined ? {} : { gate: options.gate }),
     metrics: makeMetrics(),
     log: makeLogger(
       { development: false, logLevel: 'debug' },
