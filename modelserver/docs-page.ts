@@ -3,11 +3,21 @@
 import { readFile } from 'node:fs/promises'
 import { Reply } from './reply.ts'
 
+/** Nothing that leaves the machine: no fonts, telemetry, assistants or links to services of others. */
+const configuration = JSON.stringify({
+  withDefaultFonts: false,
+  telemetry: false,
+  agent: { disabled: true },
+  mcp: { disabled: true },
+  showDeveloperTools: 'never',
+  hideClientButton: true,
+})
+
 const html = `<!doctype html>
 <html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Model server</title></head>
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Model server</title><link rel="icon" href="data:,"></head>
 <body>
-<script id="api-reference" data-url="/openapi.json" data-configuration='{"withDefaultFonts":false,"telemetry":false}'></script>
+<script id="api-reference" data-url="/openapi.json" data-configuration='${configuration}'></script>
 <script src="/docs/reference.js"></script>
 </body>
 </html>

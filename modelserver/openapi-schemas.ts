@@ -95,6 +95,33 @@ export const schemas = {
       outputs: { type: 'array', items: { type: 'object', properties: tensor } },
     },
   },
+  ServerMetadata: {
+    type: 'object',
+    required: ['name', 'version', 'extensions'],
+    properties: {
+      name: { type: 'string' },
+      version: { type: 'string' },
+      extensions: { type: 'array', items: { type: 'string' } },
+    },
+  },
+  Live: { type: 'object', required: ['live'], properties: { live: { const: true } } },
+  Ready: { type: 'object', required: ['ready'], properties: { ready: { const: true } } },
+  ModelReady: {
+    type: 'object',
+    required: ['name', 'ready'],
+    properties: { name: { type: 'string' }, ready: { const: true } },
+  },
+  Loaded: {
+    type: 'object',
+    required: ['name', 'load'],
+    properties: { name: { type: 'string' }, load: { const: true } },
+  },
+  Unloaded: {
+    type: 'object',
+    required: ['name', 'unload'],
+    properties: { name: { type: 'string' }, unload: { const: true } },
+  },
+  Predictions: { type: 'object', properties: { predictions: {} }, additionalProperties: true },
   Models: {
     type: 'object',
     required: ['models'],

@@ -26,15 +26,44 @@ export function openapiDocument(server: ModelServer): object {
   } else {
     addRouterPaths(paths, server, server.router.urlPrefix, server.router.healthPrefix)
   }
-  return { openapi: '3.1.0', info: { title: name, version: version || '0' }, paths, components: { schemas } }
+  return {
+    openapi: '3.1.0',
+    info: { title: name, version: version || '0' },
+    servers: [{ url: '/' }],
+    tags: tags.map(([tag, description]) => ({ name: tag, description })),
+    paths,
+    components: { schemas },
+  }
 }
+
+const tags = [
+  ['Inference', 'The models, each in its own protocol: infer, explain, generate, metadata, readiness'],
+  ['KServe V1', 'The same models by instances and predictions'],
+  ['Repository', 'Models and their states; load, reload and unload'],
+  ['Server', 'Health, metrics, this document'],
+] as const
+
+function tagOf(path: string): (typeof tags)[number][0] {
+  if (path.startsWith('/v1/models')) return 'KServe V1'
+  if (path.startsWith('/v2/repository')) return 'Repository'
+  return serverPaths.has(path) ? 'Server' : 'Inference'
+}
+
+const serverPaths = new Set([
+  '/v2',
+  '/v2/health/live',
+  '/v2/health/ready',
+  '/metrics',
+  '/openapi.json',
+  '/docs',
+])
 
 function addServerPaths(paths: Paths, server: ModelServer): void {
   const get = (path: string, operation: Operation) => add(paths, path, 'get', operation)
   const post = (path: string, operation: Operation) => add(paths, path, 'post', operation)
-  get('/v2', { summary: 'Name, version and extensions of the server' })
-  get('/v2/health/live', { summary: 'Whether the process answers' })
-  get('/v2/health/ready', { summary: 'Whether every model is ready' })
+  get('/v2', { summary: 'Name, version and extensions of the server', answer: 'ServerMetadata' })
+  get('/v2/health/live', { summary: 'Whether the process answers', answer: 'Live' })
+  get('/v2/health/ready', { summary: 'Whether every model is ready', answer: 'Ready' })
   get('/metrics', { summary: 'Prometheus metrics', type: 'text/plain' })
   get('/openapi.json', { summary: 'This document' })
   if (server.router !== undefined) get('/docs', { summary: 'This document as a page', type: 'text/html' })
@@ -44,14 +73,24 @@ function addServerPaths(paths: Paths, server: ModelServer): void {
       request: 'Any',
       answer: 'RepositoryIndex',
     })
-    post('/v2/repository/models/{model}/load', { summary: 'Load or reload a model' })
-    post('/v2/repository/models/{model}/unload', { summary: 'Take a model out' })
+    post('/v2/repository/models/{model}/load', {
+      summary: 'Load or reload a model',
+      answer: 'Loaded',
+    })
+    post('/v2/repository/models/{model}/unload', {
+      summary: 'Take a model out',
+      answer: 'Unloaded',
+    })
   }
   if (server.router?.urlPrefix !== '/v1/models') {
     get('/v1/models', { summary: 'Models', answer: 'Models' })
-    get('/v1/models/{model}', { summary: 'Whether a model is ready' })
+    get('/v1/models/{model}', { summary: 'Whether a model is ready', answer: 'ModelReady' })
   }
-  post('/v1/models/{model}:predict', { summary: 'Predict (KServe V1)', request: 'Instances' })
+  post('/v1/models/{model}:predict', {
+    summary: 'Predict (KServe V1)',
+    request: 'Instances',
+    answer: 'Predictions',
+  })
   post('/v1/models/{model}:explain', { summary: 'Explain (KServe V1)', request: 'Instances' })
   post('/v1/models/{model}:generate', {
     summary: 'Stream what the model generates',
@@ -61,12 +100,13 @@ function addServerPaths(paths: Paths, server: ModelServer): void {
 }
 
 function addRouterPaths(paths: Paths, server: ModelServer, prefix: string, health: string): void {
-  add(paths, '/', 'get', { summary: 'Name of the router' })
+  add(paths, '/', 'get', { summary: 'Name of the router', answer: 'ServerMetadata' })
   add(paths, '/', 'post', {
     summary: 'Infer with the model the body names, else the first',
     request: 'Request',
+    answer: 'Answer',
   })
-  add(paths, health, 'get', { summary: 'Name of the router' })
+  add(paths, health, 'get', { summary: 'Health of the router', answer: 'ServerMetadata' })
   add(paths, prefix, 'get', { summary: 'Route keys', answer: 'Models' })
   const routes = server.routes.listed()
   for (const protocol of new Set(
@@ -108,14 +148,14 @@ function addModelPaths(
   const request = oip ? 'InferRequest' : 'Request'
   const answer = oip ? 'InferAnswer' : 'Answer'
   add(paths, base || '/', 'get', { summary: 'Metadata', answer: 'Metadata' })
-  add(paths, base || '/', 'post', { summary: 'Infer', request, answer })
+  add(paths, base || '/', 'post', { summary: 'Infer, or the operation that the body names', request, answer })
   add(paths, `${base}/ready`, 'get', {
     summary: 'Whether the model is ready',
-    ...(oip ? {} : { type: 'text/plain' }),
+    ...(oip ? { answer: 'ModelReady' } : { type: 'text/plain' }),
   })
   add(paths, `${base}/infer`, 'post', { summary: 'Infer', request, answer })
   add(paths, `${base}/explain`, 'post', { summary: 'Explain', request, answer: 'Answer' })
-  if (!oip) add(paths, `${base}/predict`, 'post', { summary: 'Infer', request, answer })
+  if (!oip) add(paths, `${base}/predict`, 'post', { summary: 'Infer, by its other name', request, answer })
   if (!oip && server.options.dictOps === true) {
     for (const op of ['infer_dict', 'predict_dict']) {
       add(paths, `${base}/${op}`, 'post', { summary: 'Infer from objects', request: 'DictRequest', answer })
@@ -124,7 +164,11 @@ function addModelPaths(
   if (oip || model.generate !== undefined) {
     const text = { summary: 'Generate text', request: 'GenerateRequest', answer: 'GenerateAnswer' } as const
     add(paths, `${base}/generate`, 'post', text)
-    add(paths, `${base}/generate_stream`, 'post', { ...text, type: 'text/event-stream' })
+    add(paths, `${base}/generate_stream`, 'post', {
+      ...text,
+      summary: 'Generate text, chunk by chunk',
+      type: 'text/event-stream',
+    })
   }
   if (custom) addCustom(paths, base, model)
 }
@@ -145,6 +189,7 @@ function add(paths: Paths, path: string, method: 'get' | 'post', operation: Oper
   if (item[method] !== undefined) return
   item[method] = {
     summary,
+    tags: [tagOf(path)],
     ...(names.length === 0
       ? {}
       : {

@@ -376,7 +376,11 @@ describe('OpenAPI', () => {
     const result = await new Validator().validate(body as Record<string, unknown>)
     expect(result.errors ?? []).toEqual([])
     expect(result.valid).toBe(true)
-    return body as { openapi: string; paths: Record<string, Record<string, unknown>> }
+    return body as {
+      openapi: string
+      tags: Array<{ name: string }>
+      paths: Record<string, Record<string, { tags: string[] }>>
+    }
   }
 
   test('the document is valid 3.1 and lists the paths of every kind of server', async () => {
@@ -385,8 +389,12 @@ describe('OpenAPI', () => {
       made.addModel('g', { class: modelOf({ generate: () => yields('a') }) })
       made.addRoute('fn', () => 1)
     })
-    const { openapi: version, paths } = await openapi(mixed)
+    const { openapi: version, paths, tags } = await openapi(mixed)
     expect(version).toBe('3.1.0')
+    const used = Object.values(paths).flatMap((path) =>
+      Object.values(path).flatMap((operation) => operation.tags),
+    )
+    expect(new Set(used)).toEqual(new Set(tags.map(({ name }) => name)))
     expect(Object.keys(paths)).toEqual(
       expect.arrayContaining([
         '/v2',

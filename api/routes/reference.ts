@@ -45,6 +45,8 @@ export function mountReference(app: Api, deps: Pick<ApiDeps, 'metrics' | 'log'>)
     withDefaultFonts: false,
     telemetry: false,
     agent: { disabled: true },
+    mcp: { disabled: true },
+    showDeveloperTools: 'never',
   })
   mount(app, deps, pageRoute, 'inherited', async (c) => {
     const html = await page(c, async () => {})
