@@ -11,9 +11,10 @@ import { aptInstall } from './apt.mjs'
 import { provide as chromium } from './chromium.mjs'
 import { startEngine } from './docker-engine.mjs'
 import { ensureBaseImage } from './docker-image.mjs'
+import { provide as helm } from './helm.mjs'
 import { provide as kubernetes } from './kubernetes.mjs'
 import { provide as postgres } from './postgres.mjs'
-import { run } from './run.mjs'
+import { findExecutable, run } from './run.mjs'
 import { provide as s3 } from './s3.mjs'
 
 const root = join(import.meta.dirname, '..')
@@ -41,6 +42,11 @@ const tools = {
     return kubernetes()
   },
   s3,
+  helm,
+  promtool: async () => {
+    if (!findExecutable('promtool')) await aptInstall('prometheus')
+    return 'promtool on PATH'
+  },
   java: async () => {
     await run('java', 'java', ['-version'], { limitMs: 60_000 })
     return 'java on PATH'

@@ -4,7 +4,17 @@
  */
 import { describe, test } from 'vitest'
 
-export const needs = ['docker', 'python', 'postgres', 'chromium', 'kubernetes', 'java', 's3'] as const
+export const needs = [
+  'docker',
+  'python',
+  'postgres',
+  'chromium',
+  'kubernetes',
+  'java',
+  's3',
+  'helm',
+  'promtool',
+] as const
 export type Need = (typeof needs)[number]
 
 export interface Requirement {
