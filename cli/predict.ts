@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { text } from 'node:stream/consumers'
 import { type Command, Option } from 'commander'
+import { ApiError } from '../contracts/client.ts'
 import { liveStatus } from './live-status.ts'
 import { conclude, exitCodeOf, exitCodes, showRecord } from './outcome.ts'
 import { type ApiOptions, clientOf, jsonArgument, seconds, withApiOptions } from './request.ts'
@@ -9,6 +10,7 @@ import { type ApiOptions, clientOf, jsonArgument, seconds, withApiOptions } from
 interface PredictOptions extends ApiOptions {
   wait?: number
   detach?: boolean
+  stream?: boolean
   key?: string
   priority?: string
   uid?: string
@@ -20,6 +22,7 @@ export function addPredict(program: Command): void {
     .description('predict and wait; inputs is JSON, @file, or - for stdin (default {})')
     .option('--wait <seconds>', 'longest wait; the prediction goes on afterwards', seconds)
     .option('-d, --detach', 'print the id and do not wait')
+    .option('--stream', 'print the text as the model makes it; leaving ends the prediction')
     .option('--key <key>', 'Idempotency-Key: repeating the command makes no second prediction')
     .addOption(new Option('--priority <n>', '1 = first').choices(['1', '2', '3', '4', '5']))
     .option('--uid <uid>', 'whom the prediction is for')
@@ -37,11 +40,13 @@ Exit codes: ${Object.entries(exitCodes)
 async function predict(model: string, given: string | undefined, options: PredictOptions): Promise<number> {
   const client = clientOf(options)
   const inputs = jsonArgument(await textOf(given))
-  const { id } = await client.submit(model, inputs, {
+  const request = {
     ...(options.key !== undefined && { idempotencyKey: options.key }),
     ...(options.priority !== undefined && { priority: Number(options.priority) }),
     ...(options.uid !== undefined && { uid: options.uid }),
-  })
+  }
+  if (options.stream) return stream(client.generate(model, inputs, request))
+  const { id } = await client.submit(model, inputs, request)
   if (options.detach) {
     console.log(options.json ? JSON.stringify({ id }) : id)
     return exitCodes.succeeded
@@ -64,6 +69,20 @@ async function predict(model: string, given: string | undefined, options: Predic
   } finally {
     live.end()
     process.off('SIGINT', onInterrupt)
+  }
+}
+
+async function stream(pieces: AsyncIterable<string>): Promise<number> {
+  try {
+    for await (const piece of pieces) process.stdout.write(piece)
+    process.stdout.write('\n')
+    return exitCodes.succeeded
+  } catch (error) {
+    // The stream had begun: the prediction failed, not the request.
+    if (!(error instanceof ApiError) || error.status !== 0) throw error
+    process.stdout.write('\n')
+    console.error(error.message)
+    return exitCodes.failed
   }
 }
 

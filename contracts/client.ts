@@ -49,6 +49,8 @@ export interface Client {
   submit(model: string, inputs: unknown, options?: RequestOptions): Promise<{ id: string }>
   /** Predicts on the request itself. Throws `ApiError` if the prediction did not succeed. */
   predict(model: string, inputs: unknown, options?: RequestOptions): Promise<TaskRecord>
+  /** Pieces of text as the model makes them. Throws `ApiError`; its `status` is 0 when the stream itself broke. */
+  generate(model: string, inputs: unknown, options?: RequestOptions): AsyncIterable<string>
   task(id: string, signal?: AbortSignal): Promise<TaskRecord>
   /** Looks until the record is terminal, or as it is when the time is over. */
   wait(id: string, options?: WaitOptions): Promise<TaskRecord>
@@ -62,19 +64,35 @@ const longestPauseMs = 1_000
 /** One request: JSON in, JSON out. Throws `ApiError` for an answer other than 2xx. */
 export type Send = <T>(method: string, path: string, body?: unknown, options?: RequestOptions) => Promise<T>
 
-export function makeSend({ baseUrl, headers = {} }: ClientOptions): Send {
-  const base = baseUrl.replace(/\/+$/, '')
-
+export function makeSend(options: ClientOptions): Send {
+  const ask = makeAsk(options)
   return async function send<T>(
     method: string,
     path: string,
     body?: unknown,
-    options: RequestOptions = {},
+    more?: RequestOptions,
   ): Promise<T> {
+    const response = await ask(method, path, body, more)
+    return parseJson(await response.text()) as T
+  }
+}
+
+/** One request; an answer other than 2xx is thrown. */
+function makeAsk({ baseUrl, headers = {} }: ClientOptions) {
+  const base = baseUrl.replace(/\/+$/, '')
+
+  return async function ask(
+    method: string,
+    path: string,
+    body?: unknown,
+    options: RequestOptions = {},
+    accept = 'application/json',
+  ): Promise<Response> {
     const { idempotencyKey, priority, uid, signal } = options
     const response = await fetch(base + path, {
       method,
       headers: {
+        accept,
         ...headers,
         ...(body !== undefined && { 'content-type': 'application/json' }),
         ...(idempotencyKey !== undefined && { 'idempotency-key': idempotencyKey }),
@@ -84,14 +102,14 @@ export function makeSend({ baseUrl, headers = {} }: ClientOptions): Send {
       ...(body !== undefined && { body: printJson(body) }),
       ...(signal !== undefined && { signal }),
     })
-    const text = await response.text()
-    if (response.ok) return parseJson(text) as T
-    throw errorOf(response.status, text)
+    if (response.ok) return response
+    throw errorOf(response.status, await response.text())
   }
 }
 
 export function makeClient(options: ClientOptions): Client {
   const send = makeSend(options)
+  const ask = makeAsk(options)
   const client: Client = {
     submit: (model, inputs, options) =>
       send('POST', '/async/v1/predict', { model_name: model, inputs }, options),
@@ -100,6 +118,22 @@ export function makeClient(options: ClientOptions): Client {
       send('GET', `/task/${encodeURIComponent(id)}`, undefined, signal === undefined ? {} : { signal }),
     cancel: (id) => send('POST', `/cancel/${encodeURIComponent(id)}`),
     models: () => send('GET', '/v1/models'),
+
+    async *generate(model, inputs, more) {
+      const body = { model_name: model, inputs }
+      const response = await ask('POST', '/v1/generate', body, more, 'application/x-ndjson')
+      let rest = ''
+      for await (const text of response.body?.pipeThrough(new TextDecoderStream()) ?? []) {
+        const lines = (rest + text).split('\n')
+        rest = lines.pop() ?? ''
+        for (const line of lines) {
+          const piece = parseJson(line)
+          if (!isJsonObject(piece)) continue
+          if (typeof piece.error === 'string') throw new ApiError(0, '', piece.error, piece)
+          if (typeof piece.data === 'string') yield piece.data
+        }
+      }
+    },
 
     async wait(id, { timeoutMs = Number.POSITIVE_INFINITY, onLook, signal } = {}) {
       const until = performance.now() + timeoutMs

@@ -64,6 +64,7 @@ describe('GET /metrics', () => {
     expect(response.headers.get('content-type')).toMatch(/^text\/plain; version=0\.0\.4/)
     const text = await response.text()
     expect(text).toContain('http_requests_total{path="/v1/predict"} 1')
+    expect(text).toContain('predictions_total{model="m",platform="v2",status="succeeded"} 1')
     expect(text).toContain('response_status{path="/task/:id",status="404"} 1')
     expect(text).toContain('response_status{path="unmatched",status="404"} 1')
     for (const bucket of ['0.005', '10', '30', '300', '600']) {

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { expect, onTestFinished, test } from 'vitest'
 import { serveHttp } from '../api/server.ts'
 import { startTestApi, type TestApi, type TestApiOptions } from './support/api-app.ts'
+import { send } from './support/scripted-server.ts'
 
 const main = fileURLToPath(new URL('../cli/main.ts', import.meta.url))
 
@@ -80,6 +81,19 @@ test('what is wrong with the command or the request is 2, an API that is away is
   const away = await perdure('http://127.0.0.1:1', ['task', 'x'])
   expect(away.code).toBe(3)
   expect(away.stderr).toContain('cannot be reached')
+})
+
+test('predict --stream prints the text as it comes; a stream that breaks is exit code 1', async () => {
+  const { url, platform } = await served({
+    platform: 'kserve',
+    answer: send('{"id":0,"data":"Hel"}{"id":1,"data":"lo"}'),
+  })
+  const said = await perdure(url, ['predict', 'talker', '{}', '--stream'])
+  expect(said).toMatchObject({ code: 0, stdout: 'Hello\n' })
+  platform.script(send('{"id":0,"data":"Hel"}{"error":"broken"}'))
+  const broken = await perdure(url, ['predict', 'talker', '--stream'])
+  expect(broken.stdout).toBe('Hel\n')
+  expect(broken.code, broken.stderr).toBe(1)
 })
 
 test('models and check-config say what there is', async () => {
