@@ -32,12 +32,16 @@ export function toResponse(reply: Reply | Response, head: boolean): Response {
   return new Response(head ? null : bodyOf(reply.body), { status: reply.status, headers })
 }
 
-async function readBody(request: Request, maxBodyBytes: number): Promise<Uint8Array | undefined | Error> {
-  if (Number(request.headers.get('content-length') ?? 0) > maxBodyBytes) return tooLarge(maxBodyBytes)
-  if (request.body === null) return undefined
+/** The whole body, or the 413 once it is too large. */
+export async function readBody(
+  message: Request | Response,
+  maxBodyBytes: number,
+): Promise<Uint8Array | undefined | Error> {
+  if (Number(message.headers.get('content-length') ?? 0) > maxBodyBytes) return tooLarge(maxBodyBytes)
+  if (message.body === null) return undefined
   const chunks: Uint8Array[] = []
   let size = 0
-  for await (const chunk of request.body) {
+  for await (const chunk of message.body) {
     size += chunk.byteLength
     if (size > maxBodyBytes) return tooLarge(maxBodyBytes)
     chunks.push(chunk)

@@ -1,5 +1,6 @@
 /** One model inside a server, from load to unload, with its queue, batcher, metrics and recorder. Refuses requests. */
 
+import { within } from './abort.ts'
 import { parseBodyPath } from './body-path.ts'
 import { batchContext, type RequestContext } from './context.ts'
 import { errorText, RuntimeError, ValueError } from './errors.ts'
@@ -12,6 +13,9 @@ import type { HostServices, ModelSettings } from './settings.ts'
 import type { TensorSpec } from './tensors/index.ts'
 import { Recorder, registerEndpoint } from './tracking/index.ts'
 import { warm } from './warmup.ts'
+
+/** A model that hangs in its own clean-up must not keep the server from ending. */
+const longestUnloadMs = 3000
 
 export type HostState = 'READY' | 'LOADING' | 'UNLOADING' | 'UNAVAILABLE'
 
@@ -144,7 +148,9 @@ export class ModelHost implements Readable {
   async close(): Promise<void> {
     await this.recorder?.flush()
     try {
-      await this.model.unload?.()
+      const unloading = Promise.resolve(this.model.unload?.())
+      if (await within(unloading, longestUnloadMs)) return
+      throw new RuntimeError(`unload took longer than ${longestUnloadMs} ms`)
     } catch (error) {
       this.services.context.logger.error({ model: this.key, error: errorText(error) }, 'unload failed')
     }

@@ -4,6 +4,7 @@ import { extract, parseBodyPath } from './body-path.ts'
 import { ValueError } from './errors.ts'
 import { isPlainObject, type ModelEvent } from './event.ts'
 import { IllegalPath, ModelMissing } from './faults.ts'
+import { readBody } from './fetch.ts'
 import { toObject } from './format.ts'
 import type { Awaitable, Protocol } from './model.ts'
 import { modelPath } from './model-path.ts'
@@ -180,6 +181,9 @@ export class ModelRouter {
     // A redirect could lead where the allow-list does not.
     const response = await fetch(url, { redirect: 'error', signal: event.signal })
     if (!response.ok) throw new ValueError(`data_url answered ${response.status}`)
-    event.body = { inputs: [new Uint8Array(await response.arrayBuffer())] }
+    const content = await readBody(response, this.services.maxBodyBytes)
+    if (content instanceof Error)
+      throw new ValueError(`data_url: more than ${this.services.maxBodyBytes} bytes`)
+    event.body = { inputs: [new Uint8Array(content ?? [])] }
   }
 }

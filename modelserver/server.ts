@@ -1,7 +1,7 @@
 /** The server object: models and routes in, HTTP answers out. Owns start, drain and stop; refuses ports (listen.ts). */
 
 import { Hono } from 'hono'
-import { AbortSource } from './abort.ts'
+import { AbortSource, within } from './abort.ts'
 import { isPacked, unpacked } from './content-encoding.ts'
 import { Dispatcher } from './dispatcher.ts'
 import { HttpError, RuntimeError, ValueError } from './errors.ts'
@@ -15,7 +15,7 @@ import { ModelRouter } from './router.ts'
 import { Route, RouteTable } from './routes.ts'
 import { checkBatching, checkLimits } from './scheduling/index.ts'
 import { ServerPaths } from './server-paths.ts'
-import { makeServices, type ServerServices } from './services.ts'
+import { defaultMaxBodyBytes, makeServices, type ServerServices } from './services.ts'
 import type { ModelSettings } from './settings.ts'
 import { handlerOf, isModelClass, type RouteTarget, withThread } from './targets.ts'
 import { readAnswer, type TestAnswer, type TestOptions, testRequest } from './testing.ts'
@@ -52,7 +52,7 @@ export class ModelServer {
     }
     const {
       parameters,
-      maxBodyBytes = 64 * 1024 * 1024,
+      maxBodyBytes = defaultMaxBodyBytes,
       defaultContentType = '',
       eventPathHeader = true,
     } = options
@@ -268,13 +268,4 @@ async function* endingWith(pieces: AsyncIterable<string>, over: () => void): Asy
   } finally {
     over()
   }
-}
-
-async function within(work: Promise<unknown>, ms: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms)
-  })
-  await Promise.race([work, late])
-  clearTimeout(timer)
 }

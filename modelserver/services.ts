@@ -15,6 +15,8 @@ import {
   planTracking,
 } from './tracking/index.ts'
 
+export const defaultMaxBodyBytes = 64 * 1024 * 1024
+
 export interface ServerServices extends HostServices {
   readonly errorStream: ErrorStream | undefined
 }
@@ -40,6 +42,7 @@ export function makeServices(
     timestamps: options.timestamps ?? false,
     readinessWait: options.readinessWait ?? { intervalMs: 5000, attempts: 50 },
     pingMs: options.pingMs ?? 15_000,
+    maxBodyBytes: options.maxBodyBytes ?? defaultMaxBodyBytes,
     metrics: new ServerMetrics(),
     tracking,
     endpoints: registers

@@ -45,6 +45,7 @@ export interface HostServices {
   readonly timestamps: boolean
   readonly readinessWait: ReadinessWait
   readonly pingMs: number
+  readonly maxBodyBytes: number
   readonly metrics: ServerMetrics
   readonly tracking: TrackingPlan | undefined
   readonly endpoints: EndpointService | undefined

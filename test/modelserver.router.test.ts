@@ -1,5 +1,6 @@
 /** Conformance cases 25 to 32 of the model-server specification: prefixes, errors, loading, body paths, no router. */
 
+import { createServer } from 'node:http'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import {
   createModelServer,
@@ -235,6 +236,23 @@ test('router hooks see the event before and the result after', async () => {
   }
   const server = await started({ router: new Wrapping() }, { m1: times })
   expect((await ask(server, `${P}/m1/infer`, D)).body).toMatchObject({ wrapped: { outputs: 700 } })
+})
+
+test('data_url is read as far as a body may be long, where the allow-list takes it', async () => {
+  const pages = createServer((request, response) =>
+    response.end('x'.repeat(request.url === '/large' ? 200 : 3)),
+  )
+  await new Promise<void>((resolve) => pages.listen(0, '127.0.0.1', resolve))
+  onTestFinished(() => void pages.close())
+  const address = pages.address()
+  const base = `http://127.0.0.1:${typeof address === 'object' ? address?.port : ''}`
+  const router = new ModelRouter({ dataUrlAllow: (url) => url.startsWith(base) })
+  const predict = ({ inputs = [] }: { inputs?: unknown[] }) => String(inputs[0])
+  const server = await started({ router, maxBodyBytes: 100 }, { m1: { class: modelOf({ predict }) } })
+  const asked = (path: string) => ask(server, `${P}/m1/infer`, { data_url: base + path })
+  expect((await asked('/small')).body).toMatchObject({ outputs: '120,120,120' })
+  const large = await asked('/large')
+  expect([large.status, large.text]).toEqual([400, 'ValueError: data_url: more than 100 bytes'])
 })
 
 test('data_url is refused unless the allow-list takes it', async () => {

@@ -357,4 +357,28 @@ describe('isolation', () => {
       20_000,
     )
   })
+
+  test('a model that hangs, and hangs again when it is to clean up, does not keep the server from stopping', async () => {
+    const errors: unknown[] = []
+    const logger = {
+      debug: () => {},
+      info: () => {},
+      warn: () => {},
+      error: (fields: object) => errors.push(fields),
+    }
+    const server = createModelServer({ logger })
+    server.addModel('threaded', { isolate: 'thread', module, export: 'NeverEnds' })
+    class Here extends Lists {
+      override unload(): Promise<void> {
+        return new Promise(() => {})
+      }
+    }
+    server.addModel('here', { class: Here })
+    await server.start()
+    const hung = server.test('/v2/models/threaded/infer', { body: { inputs: [1] }, silent: true })
+    await vi.waitFor(() => expect(server.routes.find('threaded')?.host?.queue.inFlight).toBe(1), 20_000)
+    await server.stop({ gracePeriodMs: 50 })
+    expect((await hung).text).toContain('the thread of model threaded has ended')
+    expect(errors).toEqual([{ model: 'here', error: 'RuntimeError: unload took longer than 3000 ms' }])
+  })
 })

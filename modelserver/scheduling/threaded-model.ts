@@ -1,5 +1,6 @@
 /** A model whose hooks run in a worker thread of their own, seen from the server. Restarts a thread that ended. */
 
+import { within } from '../abort.ts'
 import type { RequestInfo } from '../context.ts'
 import { ValueError } from '../errors.ts'
 import type { ModelEvent } from '../event.ts'
@@ -18,6 +19,8 @@ export interface ThreadedModelOptions {
 
 const firstPauseMs = 500
 const longestPauseMs = 30_000
+/** Shorter than what the server grants the whole unload. */
+const longestUnloadMs = 2000
 
 /**
  * A class to serve in place of the user's own, which is imported, constructed and loaded inside a worker thread only.
@@ -170,7 +173,10 @@ class ThreadedModel extends V2ModelServer<object> {
         return () => this.#call(hook, [])
       case 'unload':
         // Whatever the hook does, the thread ends.
-        return () => this.#call('unload', []).finally(() => ThreadedModel.prototype.unload.call(this))
+        return () =>
+          within(this.#call('unload', []), longestUnloadMs).finally(() =>
+            ThreadedModel.prototype.unload.call(this),
+          )
       case 'generate':
         return (request: unknown, ctx: RequestInfo) => this.#generate(request, ctx)
       default:

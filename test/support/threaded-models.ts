@@ -75,6 +75,17 @@ export class Moody extends V2ModelServer {
   }
 }
 
+/** Hangs wherever it is asked to, its own clean-up too. */
+export class NeverEnds extends V2ModelServer {
+  override load(): void {}
+  override predict(): unknown {
+    for (;;);
+  }
+  override unload(): void {
+    for (;;);
+  }
+}
+
 export class NeverLoads extends V2ModelServer {
   override load(): void {
     throw new ValueError('no file')
