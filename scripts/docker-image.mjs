@@ -54,7 +54,7 @@ const commands = [
 export async function ensureBaseImage() {
   const programs = await basePrograms()
   const key = createHash('sha256')
-    .update(`1 ${process.version} ${programs.node} ${programs.busybox}`)
+    .update(`2 ${process.version} ${programs.node} ${programs.busybox}`)
     .digest('hex')
     .slice(0, 16)
   if ((await labelOf(baseImage)) === key) return baseImage
@@ -109,8 +109,8 @@ function layOut(root, { node, busybox }) {
   const folder = [...libraries]
     .map((path) => dirname(path))
     .find((path) => existsSync(path) && readdirSync(path).includes('libnss_files.so.2'))
-  // Names are looked up through libraries that no list of dependencies shows.
-  for (const name of ['libnss_files.so.2', 'libnss_dns.so.2', 'libresolv.so.2']) {
+  // No list shows them: names are looked up through the first three, Temporal’s native part needs the last.
+  for (const name of ['libnss_files.so.2', 'libnss_dns.so.2', 'libresolv.so.2', 'librt.so.1']) {
     if (folder && existsSync(join(folder, name))) libraries.add(join(folder, name))
   }
   for (const path of libraries) copy(root, path, path)

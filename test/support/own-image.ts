@@ -1,0 +1,138 @@
+/** Our own image, built from the repository's Dockerfile as users build it; bases are made here, no registry is asked. */
+import { execFile, execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { layOutBase } from '../../scripts/docker-image.mjs'
+import { ensureBaseImage } from './docker.ts'
+
+const root = fileURLToPath(new URL('../../', import.meta.url))
+const run = promisify(execFile)
+const limits = { timeout: 170_000, maxBuffer: 16 * 1024 * 1024 }
+
+export const ownImage = 'localhost/perdure:test'
+const buildImage = 'localhost/perdure-build:test'
+const temporalImage = 'localhost/perdure-temporal:test'
+
+/** What the build stage needs beyond what runs: the compiler and the types it reads. */
+const compiling = ['typescript', '@typescript', '@types']
+
+/** One to two minutes when nothing is cached. Resolves with the image's name. */
+export async function buildOwnImage(): Promise<string> {
+  const base = await ensureBaseImage()
+  await importBuildImage()
+  const bases = ['--build-arg', `BASE_IMAGE=${base}`, '--build-arg', `BUILD_IMAGE=${buildImage}`]
+  await docker('build', '--quiet', ...bases, '--tag', ownImage, root)
+  await docker('image', 'rm', '--no-prune', buildImage)
+  return ownImage
+}
+
+/** @param executable the Temporal command with its development server */
+export async function buildTemporalImage(executable: string): Promise<string> {
+  const folder = mkdtempSync(join(tmpdir(), 'perdure-temporal-image-'))
+  try {
+    copyFileSync(executable, join(folder, 'temporal'))
+    const lines = [
+      `FROM ${await ensureBaseImage()}`,
+      'COPY temporal /usr/local/bin/temporal',
+      'ENTRYPOINT ["temporal"]',
+    ]
+    writeFileSync(join(folder, 'Dockerfile'), lines.join('\n'))
+    await docker('build', '--quiet', '--tag', temporalImage, folder)
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+  return temporalImage
+}
+
+/** Trimmed standard output. */
+export async function docker(...args: string[]): Promise<string> {
+  const { stdout } = await run('docker', args, limits)
+  return stdout.trim()
+}
+
+/** The last lines that a container has written, both streams. */
+export async function written(container: string): Promise<string> {
+  const { stdout, stderr } = await run('docker', ['logs', '--tail', '20', container], limits)
+  return `${stdout}${stderr}`
+}
+
+/** A base image whose folders hold the packages that `npm ci` would have brought. */
+async function importBuildImage(): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'perdure-build-image-'))
+  try {
+    await layOutBase(folder)
+    mkdirSync(join(folder, 'src/node_modules'), { recursive: true })
+    // What src/node_modules lacks is looked for one folder up.
+    symlinkSync('app/node_modules', join(folder, 'node_modules'))
+    const moves = [
+      `s,^node_modules/\\(${compiling.join('\\|')}\\)\\(/\\|$\\),src/node_modules/\\1\\2,S`,
+      's,^node_modules/,app/node_modules/,S',
+    ]
+    const packages = [...productionPackages(), ...compiling.map((name) => `node_modules/${name}`)]
+    const tar = spawn(
+      'tar',
+      [
+        '-c',
+        '--owner=0',
+        '--group=0',
+        `--transform=${moves.join(';')}`,
+        '-C',
+        folder,
+        '.',
+        '-C',
+        root,
+        ...packages,
+      ],
+      { stdio: ['ignore', 'pipe', 'inherit'] },
+    )
+    const settings = ['--change', 'ENV PATH=/usr/local/bin:/usr/bin:/bin']
+    const load = spawn('docker', ['import', ...settings, '-', buildImage], {
+      stdio: [tar.stdout, 'ignore', 'inherit'],
+    })
+    tar.stdout?.destroy()
+    const [[packed], [loaded]] = await Promise.all([once(tar, 'exit'), once(load, 'exit')])
+    if (packed !== 0 || loaded !== 0) throw new Error(`the build image cannot be made: ${packed}, ${loaded}`)
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+function productionPackages(): string[] {
+  const lock: { packages: Record<string, { dev?: boolean }> } = JSON.parse(
+    readFileSync(join(root, 'package-lock.json'), 'utf8'),
+  )
+  return Object.entries(lock.packages)
+    .filter(([path, { dev }]) => /^node_modules\/(?:@[^/]+\/)?[^/]+$/.test(path) && dev !== true)
+    .map(([path]) => path)
+    .filter((path) => existsSync(join(root, path)) && !compiling.some((name) => path.split('/')[1] === name))
+}
+
+/** Removes containers and the network of one test, whatever state they are in. */
+export function removeAll(containers: readonly string[], network: string): void {
+  const quietly = { stdio: 'ignore', timeout: 60_000 } as const
+  for (const name of containers) {
+    try {
+      execFileSync('docker', ['rm', '--force', '--volumes', name], quietly)
+    } catch {
+      // It was never created.
+    }
+  }
+  try {
+    execFileSync('docker', ['network', 'rm', network], quietly)
+  } catch {
+    // It was never created.
+  }
+}
