@@ -5,6 +5,7 @@ import { errorResponse, surfaceOf } from './errors.ts'
 import { mountAsyncPredict } from './routes/async-predict.ts'
 import { mountBlessings } from './routes/blessings.ts'
 import { mountCancel } from './routes/cancel.ts'
+import { mountDeliveries } from './routes/deliveries.ts'
 import { mountDocs } from './routes/docs.ts'
 import { mountGenerate } from './routes/generate.ts'
 import { mountHealth } from './routes/health.ts'
@@ -36,6 +37,7 @@ export function makeApp(deps: ApiDeps, settings: ApiSettings): Api {
   mountModels(app, deps)
   mountPredictions(app, deps, settings)
   mountPredictionEvents(app, deps)
+  mountDeliveries(app, deps)
   if (deps.validations !== undefined) {
     mountValidations(app, deps, settings, deps.validations)
     mountBlessings(app, deps, settings, deps.validations)

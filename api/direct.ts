@@ -76,14 +76,14 @@ export function makeDirectCalls(deps: DirectDeps): DirectCalls {
 
   /** No work begins on a record that the external record service does not know. */
   async function untilMirrored(id: string, token: number): Promise<void> {
-    const left = await deps.mirror?.untilKnown(id)
-    if (!left?.unknown) return
-    const error = new ServiceError('store_unavailable', 'the record service does not take the record', {
-      retryAfterMs: 1_000,
-    })
-    const fields = { errorCode: error.code, errorInfo: error.message }
-    await untilStored(() => store.transition(id, 'failed', fields, token))
-    throw error
+    try {
+      await deps.mirror?.untilKnown(id)
+    } catch (error) {
+      const errorInfo = error instanceof Error ? error.message : ''
+      const fields = { errorCode: codeOf(error), errorInfo }
+      await untilStored(() => store.transition(id, 'failed', fields, token))
+      throw error
+    }
   }
 
   async function begin(id: string, request: AcceptedRequest): Promise<{ id: string; token?: number }> {

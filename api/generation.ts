@@ -10,6 +10,7 @@ import { type HeldCalls, type Store, untilStored } from '../records/store.ts'
 import { makeFlightIds } from './ids.ts'
 import type { AcceptedRequest } from './predictions.ts'
 import { notOpen } from './refusals.ts'
+import type { SendLater } from './send-later.ts'
 
 export interface GenerationDeps {
   store: Pick<Store, 'begin' | 'transition'>
@@ -18,6 +19,8 @@ export interface GenerationDeps {
   queue: string
   taskTimeoutMs: number
   platform(name: PlatformName): Platform
+  /** Absent: no external record service is told of anything. */
+  mirror?: SendLater | undefined
   /** The store says that this process is dead: it must exit. */
   onDead(): void
   /** Most characters of text kept in the record. */
@@ -92,6 +95,7 @@ export function makeGenerations(deps: GenerationDeps): Generations {
           status = written.changed || written.status === 'unknown' ? to : (written.status as TerminalStatus)
         } finally {
           hold.done()
+          deps.mirror?.send(id)
         }
       })()
       return ending
@@ -112,6 +116,7 @@ export function makeGenerations(deps: GenerationDeps): Generations {
       pieces: AsyncIterator<StreamPiece>
       first: IteratorResult<StreamPiece>
     }> {
+      await deps.mirror?.untilKnown(id)
       for (let failures = 1; ; failures++) {
         const remainingMs = Math.max(1, Math.ceil(taskTimeoutMs - (performance.now() - startedMs)))
         const pieces = stream({ id, target, inputs, signal, remainingMs })[Symbol.asyncIterator]()

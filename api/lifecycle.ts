@@ -8,7 +8,7 @@ import { makeDirectCalls } from './direct.ts'
 import { makeRunTimes } from './figures.ts'
 import { makeFlights } from './flights.ts'
 import type { PredictionService } from './predictions.ts'
-import { makeSendLater } from './send-later.ts'
+import { makeSendLater, type SendLater } from './send-later.ts'
 import { makePredictionService } from './service.ts'
 import { makeTemporalApi, type TemporalApiOptions } from './temporal.ts'
 
@@ -35,6 +35,8 @@ export interface LifecycleOptions {
 
 export interface Lifecycle {
   service: PredictionService
+  /** Tells the external record service of what this process calls; absent without one. */
+  mirror?: SendLater
   /** Resolves when the guard has opened this process for the first time. */
   opened: Promise<void>
   /** Throws while Temporal, the store or the guard is missing; for `/ready`. */
@@ -60,6 +62,7 @@ export function startLifecycle(options: LifecycleOptions): Lifecycle {
   const laneOf = (name: PlatformName) => options.platform(name).lane
   const outbox = options.makeOutbox?.((id) => temporal.startDelivery({ id }))
   const sendLater = outbox && makeSendLater(outbox)
+  const mirror = outbox?.mirrors ? sendLater : undefined
   const shared = { store, processId, queue, onDead: options.onDead }
   const flights = makeFlights({
     ...shared,
@@ -76,7 +79,7 @@ export function startLifecycle(options: LifecycleOptions): Lifecycle {
     taskTimeoutMs,
     platform: (name) => callPlatform(options.platform(name)),
     waiter: options.waiter,
-    ...(sendLater !== undefined && outbox?.mirrors && { mirror: sendLater }),
+    ...(mirror !== undefined && { mirror }),
   })
   const service = makePredictionService({
     store,
@@ -121,6 +124,7 @@ export function startLifecycle(options: LifecycleOptions): Lifecycle {
 
   return {
     service,
+    ...(mirror !== undefined && { mirror }),
     opened: opened.promise,
     async check() {
       if (!isOpen)

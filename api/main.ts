@@ -3,6 +3,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { type ApiConfig, loadApi } from '../config.ts'
 import { type Logger, makeLogger } from '../logging.ts'
 import { type Metrics, makeMetrics } from '../metrics.ts'
+import { makeAddressGuard } from '../platforms/guarded-address.ts'
 import { makePlatforms, type Platforms } from '../platforms/platforms.ts'
 import { makeRouting, type Routing, readModelsFile } from '../platforms/routing.ts'
 import { runToExit } from '../processes.ts'
@@ -90,6 +91,7 @@ export async function startApi(config: ApiConfig, parts: ApiParts): Promise<Runn
     queue: config.queue,
     taskTimeoutMs: config.taskTimeoutMs,
     platform,
+    mirror: lifecycle.mirror,
     onDead: parts.onDead,
   })
   const readiness = watchReadiness(() => lifecycle.check())
@@ -104,6 +106,7 @@ export async function startApi(config: ApiConfig, parts: ApiParts): Promise<Runn
       log,
       gate: makeGate({ validations: store.validations, mode: config.gate }),
       generations,
+      webhookGuard: makeAddressGuard(config.webhooks),
       validations,
       recordRoutes: records.routes,
     },

@@ -1,18 +1,20 @@
 /** Sends what the outbox holds about records this process answers for, until nothing is left. Its guard goes on after it. */
 import { setTimeout as delay } from 'node:timers/promises'
-import type { OutboxLeft, OutboxSender } from '../records/store.ts'
+import { ServiceError } from '../contracts/errors.ts'
+import type { OutboxSender } from '../records/store.ts'
 
 export interface SendLater {
   /** Nobody waits for it. */
   send(predictionId: string): void
-  /** Waits a little for the external record service to know a new record; what is left otherwise. */
-  untilKnown(predictionId: string): Promise<OutboxLeft | undefined>
+  /** Waits a little for the external record service to know a new record, else throws `store_unavailable`. */
+  untilKnown(predictionId: string): Promise<void>
   /** What is left is the guard's. */
   stop(): void
 }
 
 /** Tries before a caller that waits is refused. */
 const tries = 4
+const comeBackMs = 1_000
 
 export function makeSendLater(outbox: OutboxSender): SendLater {
   const stopping = new AbortController()
@@ -32,7 +34,12 @@ export function makeSendLater(outbox: OutboxSender): SendLater {
     async untilKnown(id) {
       for (let tried = 1; ; tried++) {
         const left = await outbox.drain(id)
-        if (left === undefined || !left.unknown || left.refused || tried === tries) return left
+        if (!left?.unknown) return
+        if (left.refused || tried === tries) {
+          throw new ServiceError('store_unavailable', 'the record service does not take the record', {
+            retryAfterMs: comeBackMs,
+          })
+        }
         await delay(left.waitMs)
       }
     },

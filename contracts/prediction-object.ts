@@ -53,9 +53,18 @@ export const CreatePrediction = z
     input: z
       .record(z.string(), z.unknown())
       .meta({ description: 'What the model gets', example: { inputs: [[5.1, 3.5, 1.4, 0.2]] } }),
+    webhook: z.string().optional().meta({ description: 'Address that is told of the events; https' }),
+    webhook_events_filter: z
+      .array(z.enum(['start', 'output', 'logs', 'completed']))
+      .optional()
+      .meta({ description: 'Absent = all events' }),
   })
   .meta({ id: 'CreatePrediction' })
 
-export const CreateOwnedPrediction = CreatePrediction.pick({ input: true }).meta({
+export const CreateOwnedPrediction = CreatePrediction.pick({
+  input: true,
+  webhook: true,
+  webhook_events_filter: true,
+}).meta({
   id: 'CreateOwnedPrediction',
 })

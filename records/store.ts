@@ -8,7 +8,13 @@ import type { DeliveryStore, WebhookOrder } from './deliveries.ts'
 import type { TrackingStore } from './tracking.ts'
 import type { ValidationStore } from './validations.ts'
 
-export type { DeliveryStore, StoredDelivery, WebhookEvent, WebhookOrder } from './deliveries.ts'
+export {
+  type DeliveryStore,
+  type StoredDelivery,
+  type WebhookEvent,
+  type WebhookOrder,
+  webhookEvents,
+} from './deliveries.ts'
 export type {
   AttemptPatch,
   StoredAttempt,
@@ -100,6 +106,9 @@ export interface Taken {
   failures: number
   /** What is left of the budget. */
   remainingMs: number
+  /** When it was accepted and first taken, in milliseconds of the store's clock since 1970. */
+  createdAtMs: number
+  startedAtMs: number
   modelName: string
   modelVersion: string
   inputs: JsonText

@@ -12,20 +12,22 @@ import {
 } from '../../contracts/prediction-object.ts'
 import { isTerminal, type PredictionStatus } from '../../contracts/statuses.ts'
 import type { ModelRoute, Routing } from '../../platforms/routing.ts'
-import type { StoredPrediction } from '../../records/store.ts'
+import type { StoredPrediction, WebhookOrder } from '../../records/store.ts'
 import { accept } from '../accept.ts'
 import { readJsonObject } from '../body.ts'
 import { jsonRequest, ok, problems } from '../described.ts'
+import { openGate } from '../gate.ts'
 import { objectText } from '../prediction-object.ts'
 import { waitMsOf } from '../prefer.ts'
 import { jsonText } from '../record.ts'
 import { type Api, type ApiContext, type ApiDeps, type ApiSettings, mount } from '../surface.ts'
+import { webhookOrderIn } from '../webhook-order.ts'
 
 const id = z.object({ id: z.string() })
 const created = {
   201: ok(PredictionObject, 'Accepted; with `Prefer: wait` it has ended'),
   202: ok(PredictionObject, 'The wait ran out; the prediction goes on'),
-  ...problems(400, 404, 413, 422, 429, 501, 503),
+  ...problems(400, 403, 404, 413, 422, 429, 501, 503),
 }
 const headers = 'Headers: `Prefer: wait[=1..60]`, `Idempotency-Key`, `UID`, `Perdure-Priority`.'
 
@@ -87,10 +89,14 @@ const retryRoute = createRoute({
 const pageSize = 100
 
 export function mountPredictions(app: Api, deps: ApiDeps, settings: ApiSettings): void {
-  const { service, store, routing } = deps
+  const { service, store, routing, gate = openGate } = deps
 
   async function shown(c: ApiContext, record: StoredPrediction, retryOf?: string): Promise<string> {
     return objectText(record, await store.inputsOf(record.id), originOf(c), retryOf)
+  }
+
+  async function askedIn(c: ApiContext, body: Record<string, unknown>) {
+    return { input: inputIn(body), webhook: await webhookOrderIn(body, deps.webhookGuard, originOf(c)) }
   }
 
   async function recordOf(c: ApiContext): Promise<StoredPrediction> {
@@ -100,31 +106,35 @@ export function mountPredictions(app: Api, deps: ApiDeps, settings: ApiSettings)
   async function create(
     c: ApiContext,
     target: ModelRoute,
-    input: Record<string, unknown>,
+    { input, webhook }: { input: Record<string, unknown>; webhook?: WebhookOrder | undefined },
     retryOf?: string,
   ): Promise<Response> {
     if (c.req.header('cancel-after') !== undefined) {
       throw new ServiceError('not_implemented', 'Cancel-After is not supported yet')
     }
     const waitMs = waitMsOf(c.req.header('prefer'))
-    const accepted = await service.submit(accept(c, target, input, settings.uploadWebhook()))
-    const record = known(
-      waitMs === undefined ? await store.get(accepted.id) : await service.waitFor(accepted.id, waitMs),
-    )
-    const inTime = waitMs === undefined || isTerminal(record.status)
-    return jsonText(await shown(c, record, retryOf), inTime ? 201 : 202)
+    const request = accept(c, target, input, settings.uploadWebhook())
+    if (webhook !== undefined) request.webhook = webhook
+    return gate.serve(target, async () => {
+      const accepted = await service.submit(request)
+      const record = known(
+        waitMs === undefined ? await store.get(accepted.id) : await service.waitFor(accepted.id, waitMs),
+      )
+      const inTime = waitMs === undefined || isTerminal(record.status)
+      return jsonText(await shown(c, record, retryOf), inTime ? 201 : 202)
+    })
   }
 
   mount(app, deps, createdRoute, 'modern', async (c) => {
     const body = await readJsonObject(c, settings.maxBodyBytes)
-    const input = inputIn(body)
-    return create(c, targetOf(body, routing), input)
+    const asked = await askedIn(c, body)
+    return create(c, targetOf(body, routing), asked)
   })
 
   mount(app, deps, ownedRoute, 'modern', async (c) => {
-    const input = inputIn(await readJsonObject(c, settings.maxBodyBytes))
+    const asked = await askedIn(c, await readJsonObject(c, settings.maxBodyBytes))
     const target = routing.resolveOwned(c.req.param('owner') ?? '', c.req.param('name') ?? '')
-    return create(c, target, input)
+    return create(c, target, asked)
   })
 
   mount(app, deps, getRoute, 'modern', async (c) => jsonText(await shown(c, await recordOf(c))))
@@ -165,7 +175,7 @@ export function mountPredictions(app: Api, deps: ApiDeps, settings: ApiSettings)
     const stored = await store.inputsOf(record.id)
     const input = stored === undefined ? undefined : parseJson(stored)
     if (!isJsonObject(input)) throw new ServiceError('input_expired', 'the input is no longer stored')
-    return create(c, routing.resolve(record.modelName), input, record.id)
+    return create(c, routing.resolve(record.modelName), { input }, record.id)
   })
 }
 
@@ -180,15 +190,12 @@ export function originOf(c: ApiContext): string {
 }
 
 function inputIn(body: Record<string, unknown>): Record<string, unknown> {
-  const { input, webhook } = body
+  const { input } = body
   if (!isJsonObject(input)) {
     throw new ServiceError(
       'invalid_input',
       input === undefined ? 'input is required' : 'input must be an object',
     )
-  }
-  if (webhook !== undefined && webhook !== null) {
-    throw new ServiceError('not_implemented', 'webhook is not supported yet')
   }
   return input
 }

@@ -11,6 +11,7 @@ import { type Lifecycle, startLifecycle } from '../../api/lifecycle.ts'
 import type { AcceptedRequest } from '../../api/predictions.ts'
 import { makeLogger } from '../../logging.ts'
 import { makeMetrics } from '../../metrics.ts'
+import { makeAddressGuard } from '../../platforms/guarded-address.ts'
 import type { PlatformSettings } from '../../platforms/platform.ts'
 import { makePlatforms } from '../../platforms/platforms.ts'
 import { makeRouting } from '../../platforms/routing.ts'
@@ -165,6 +166,9 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<In
       routing,
       platform: (name) => platforms.get(name),
       readiness: { now: () => undefined },
+      ...(options.webhooks && {
+        webhookGuard: makeAddressGuard(options.webhooks.rules, options.webhooks.resolve),
+      }),
       metrics: makeMetrics(),
       log: makeLogger({ development: false, logLevel: 'silent' }),
     },
