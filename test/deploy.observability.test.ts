@@ -3,13 +3,16 @@ import { execFileSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { parse } from 'yaml'
 import { z } from 'zod'
+import { serveHttp } from '../api/server.ts'
+import { freePorts, loopback } from '../dev/free-ports.ts'
 import { findExecutable } from '../scripts/run.mjs'
 import { startTestApi } from './support/api-app.ts'
 import { temporaryFolder } from './support/folders.ts'
 import { requirement } from './support/require.ts'
+import { start, until } from './support/started.ts'
 
 const root = fileURLToPath(new URL('../', import.meta.url))
 const read = (path: string) => readFileSync(join(root, path), 'utf8')
@@ -89,6 +92,78 @@ tools.test('Prometheus accepts its settings, the alert rules and every query of 
   check('config', join(folder, 'prometheus.yml'))
   check('rules', join(root, 'deploy/prometheus/alerts.yml'))
   check('rules', join(folder, 'panels.yml'))
+})
+
+const prometheus = findExecutable('prometheus')
+const server = requirement('promtool', () => prometheus !== undefined || 'prometheus is not installed')
+
+/** Counted by workers and by what ends predictions: an API that has seen none shows the names without values. */
+const countedElsewhere = /predictions_total|prediction_total|platform_calls|webhook_deliveries/
+
+server.test(
+  'a real Prometheus that scrapes an API answers every query and evaluates every rule',
+  async () => {
+    const { app, post, waiting } = await startTestApi()
+    await waiting()
+    const api = await serveHttp(app, { host: loopback, port: 0 })
+    onTestFinished(() => api.close())
+    const folder = temporaryFolder('prometheus')
+    const [port] = await freePorts(1)
+    const settings = {
+      global: { scrape_interval: '1s', evaluation_interval: '1s' },
+      rule_files: [join(root, 'deploy/prometheus/alerts.yml')],
+      scrape_configs: [
+        { job_name: 'perdure-api', static_configs: [{ targets: [`${loopback}:${api.port}`] }] },
+      ],
+    }
+    writeFileSync(join(folder, 'prometheus.yml'), JSON.stringify(settings))
+    const args = ['--config.file=prometheus.yml', '--storage.tsdb.path=data']
+    const running = start(
+      prometheus ?? '',
+      [...args, `--web.listen-address=${loopback}:${port}`],
+      folder,
+      'prometheus',
+    )
+    onTestFinished(() => running.stop())
+    const url = `http://${loopback}:${port}`
+    await until([running], 'Prometheus is ready', async () => (await fetch(`${url}/-/ready`)).ok)
+
+    for (const [title, expr] of queries.slice(alerts.length)) {
+      const query = expr.replaceAll('$__rate_interval', '30s')
+      await vi.waitFor(
+        async () => {
+          await post('/v1/predict', { model_name: 'm', inputs: {} })
+          const answer = await fetch(`${url}/api/v1/query?query=${encodeURIComponent(query)}`)
+          const body = Answer.parse(await answer.json())
+          expect(body.status, title).toBe('success')
+          if (!countedElsewhere.test(expr)) expect(body.data.result.length, title).toBeGreaterThan(0)
+        },
+        { timeout: 40_000, interval: 250 },
+      )
+    }
+    await vi.waitFor(
+      async () => {
+        const { data } = RuleStates.parse(await (await fetch(`${url}/api/v1/rules`)).json())
+        const states = data.groups.flatMap(({ rules }) => rules)
+        expect(states.map(({ name }) => name)).toEqual(alerts.map(({ alert }) => alert))
+        for (const { name, health } of states) expect(health, name).toBe('ok')
+        // One waits and none runs: what the rule is there for.
+        expect(states.find(({ name }) => name === 'PerdureQueueDoesNotMove')?.state).toBe('pending')
+        expect(states.find(({ name }) => name === 'PerdureApiDown')?.state).toBe('inactive')
+      },
+      { timeout: 40_000, interval: 250 },
+    )
+  },
+  120_000,
+)
+
+const Answer = z.object({ status: z.string(), data: z.object({ result: z.array(z.unknown()) }) })
+const RuleStates = z.object({
+  data: z.object({
+    groups: z.array(
+      z.object({ rules: z.array(z.object({ name: z.string(), health: z.string(), state: z.string() })) }),
+    ),
+  }),
 })
 
 function check(...args: string[]): void {

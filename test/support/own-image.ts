@@ -34,7 +34,7 @@ export async function buildOwnImage(): Promise<string> {
   const base = await ensureBaseImage()
   await importBuildImage()
   const bases = ['--build-arg', `BASE_IMAGE=${base}`, '--build-arg', `BUILD_IMAGE=${buildImage}`]
-  await docker('build', '--quiet', ...bases, '--tag', ownImage, root)
+  await docker('build', '--quiet', '--force-rm', ...bases, '--tag', ownImage, root)
   await docker('image', 'rm', '--no-prune', buildImage)
   return ownImage
 }
