@@ -27,6 +27,18 @@ export interface CallEvent {
   runMs: number
 }
 
+/** A prediction that this process has brought to its terminal status, for metrics. Times since 1970. */
+export interface EndEvent {
+  modelName: string
+  platform: PlatformName
+  status: TerminalStatus
+  /** Inherited text; empty if unknown. */
+  runningTime: string
+  createdAtMs: number
+  startedAtMs: number
+  endedAtMs: number
+}
+
 export interface CallDeps {
   store: Store
   held: HeldCalls
@@ -38,6 +50,7 @@ export interface CallDeps {
   /** Absent: nothing is mirrored, no webhook is delivered. */
   outbox?: OutboxSender
   onCall?(event: CallEvent): void
+  onEnd?(event: EndEvent): void
   /** A provider's status word that this version does not know; its job is polled on. */
   onUnknownWord?(event: { model: string; platform: PlatformName; word: string }): void
 }
@@ -125,12 +138,17 @@ export function makeCallStep(deps: CallDeps, lane: Lane) {
     const hold = held.hold(id)
     const startedMs = performance.now()
     try {
-      const outcome = await send(id, taken, hold.signal)
-      return await write(id, taken, outcome, performance.now() - startedMs)
+      const outcome = await send(id, taken, hold.signal).catch((error: unknown): Outcome => {
+        if (hold.signal.aborted) throw error
+        return { kind: 'failed', error, cancelJob: false }
+      })
+      const step = await write(id, taken, outcome, performance.now() - startedMs)
+      if (step.kind === 'ended') tell(taken, step.status, outcome)
+      return step
     } catch (error) {
       // Canceled: the record is terminal already, the next look reads how.
       if (hold.signal.aborted) return { kind: 'again' }
-      return await write(id, taken, { kind: 'failed', error, cancelJob: false }, 0)
+      throw error
     } finally {
       hold.done()
     }
@@ -161,6 +179,22 @@ export function makeCallStep(deps: CallDeps, lane: Lane) {
       runMs: performance.now() - startedMs,
     })
     return outcome
+  }
+
+  function tell(taken: Taken, status: TerminalStatus, outcome: Outcome): void {
+    // Ended by another hand while this call ran: whoever that was has told it.
+    if (outcome.kind === 'retry' || status !== outcome.kind) return
+    const runningTime = outcome.kind === 'succeeded' ? outcome.runningTime : ''
+    const { modelName, platform, createdAtMs, startedAtMs } = taken
+    deps.onEnd?.({
+      modelName,
+      platform,
+      status,
+      runningTime,
+      createdAtMs,
+      startedAtMs,
+      endedAtMs: Date.now(),
+    })
   }
 
   /** A job's time limit runs from the first start of the prediction, whoever follows it. */
@@ -211,7 +245,7 @@ export function makeCallStep(deps: CallDeps, lane: Lane) {
 
   /** What an ended prediction still owes its provider and whoever is told of it. */
   async function settled(id: string, next: Step, owes: boolean): Promise<Step> {
-    if (next.kind !== 'ended') return next
+    if (next.kind !== 'ended' || (lane !== 'job' && !owes)) return next
     const [heard, left] = await Promise.all([
       lane === 'job' ? cancelAtProvider(deps, id) : true,
       owes ? outbox?.drain(id) : undefined,

@@ -6,7 +6,7 @@ import { type Store, untilStored } from '../records/store.ts'
 
 export interface ProviderCancelDeps {
   store: Store
-  resolve(modelName: string): ModelTarget
+  resolve(modelName: string, version?: string): ModelTarget
   platform(name: PlatformName): Platform
 }
 

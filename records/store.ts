@@ -109,6 +109,7 @@ export interface Taken {
   /** When it was accepted and first taken, in milliseconds of the store's clock since 1970. */
   createdAtMs: number
   startedAtMs: number
+  platform: PlatformName
   modelName: string
   modelVersion: string
   inputs: JsonText

@@ -41,6 +41,8 @@ export function makeTakes(dialect: Dialect, outbox: Outbox) {
           'model_name',
           'model_version',
           'queue',
+          'platform',
+          'created_at',
           'started_at',
           'attempts',
           'failures',
@@ -158,6 +160,8 @@ type Row = Pick<
   | 'model_name'
   | 'model_version'
   | 'queue'
+  | 'platform'
+  | 'created_at'
   | 'started_at'
   | 'attempts'
   | 'failures'
@@ -193,8 +197,10 @@ function judge(request: TakeRequest, row: Row | undefined, at: Circumstances): T
   if (row.retry_at !== null && row.retry_at > at.now) {
     return { outcome: 'waiting', retryInMs: row.retry_at - at.now, code: row.retry_code }
   }
-  const { failures, model_name: modelName, model_version: modelVersion } = row
-  return { outcome: 'taken', token, failures, remainingMs, modelName, modelVersion, inputs: 'null', ...owed }
+  const { failures, platform, model_name: modelName, model_version: modelVersion } = row
+  const times = { remainingMs, createdAtMs: row.created_at, startedAtMs: row.started_at ?? at.now }
+  const model = { modelName, modelVersion, platform }
+  return { outcome: 'taken', token, failures, ...times, ...model, inputs: 'null', ...owed }
 }
 
 function isInLiveHands(request: TakeRequest, holder: string, { states }: Circumstances): boolean {

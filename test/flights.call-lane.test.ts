@@ -7,12 +7,14 @@ import { after, hang, json } from './support/scripted-server.ts'
 const deadline = { timeout: 30_000, interval: 25 }
 
 test('an accepted prediction is called once and its record ends succeeded', async () => {
-  const { lifecycle, platform, request, client } = await startInProcess()
+  const { lifecycle, platform, request, client, ended } = await startInProcess()
   const { id } = await lifecycle.service.submit(request(7))
   const record = await lifecycle.service.waitFor(id, 20_000)
   expect(record).toMatchObject({ id, status: 'succeeded', queueId: flightIdOf(id), attempts: 1 })
   expect(JSON.parse(record!.outputs)).toMatchObject({ outputs: [7] })
   expect(platform.calls).toHaveLength(1)
+  expect(ended).toMatchObject([{ modelName: 'm', platform: 'v2', status: 'succeeded' }])
+  expect(ended[0]!.endedAtMs).toBeGreaterThanOrEqual(ended[0]!.startedAtMs)
   await recordHistory(client, flightIdOf(id), 'flight-single')
 })
 

@@ -45,6 +45,14 @@ export async function runWorkers(config: WorkerConfig, parts: WorkerParts): Prom
     limits: { taskTimeoutMs: config.taskTimeoutMs, maxAttempts },
     resolve: (name, version) => routing.resolve(name, version),
     platform: (name) => platforms.get(name),
+    onEnd: ({ createdAtMs, startedAtMs, endedAtMs, ...ended }) =>
+      metrics.finished({
+        ...ended,
+        createdAt: new Date(createdAtMs).toISOString(),
+        startedAt: new Date(startedAtMs).toISOString(),
+        endedAt: new Date(endedAtMs).toISOString(),
+        queueId: 'flight',
+      }),
     onCall: ({ model, platform, code }) => metrics.platformCall(model, platform, code),
     onUnknownWord({ model, platform, word }) {
       log.warn(

@@ -5,6 +5,7 @@ import { hostname } from 'node:os'
 import { Client, Connection } from '@temporalio/client'
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js'
 import { inject, onTestFinished } from 'vitest'
+import type { EndEvent } from '../../activities/call.ts'
 import type { WebhookSending } from '../../activities/delivery.ts'
 import { type Api, makeApp } from '../../api/app.ts'
 import { type Lifecycle, startLifecycle } from '../../api/lifecycle.ts'
@@ -66,6 +67,8 @@ export interface InProcess {
   /** A request for platform v2 whose inputs are `{"inputs":[n]}`. */
   request(n: number, more?: Partial<AcceptedRequest>): AcceptedRequest
   startWorker(): Promise<Workers>
+  /** Predictions that the worker has brought to their end. */
+  ended: EndEvent[]
   /** The HTTP surface over all of it, without a port. */
   app: Api
 }
@@ -107,6 +110,7 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<In
   const connection = await Connection.connect({ address })
   const client = new Client({ connection })
 
+  const ended: EndEvent[] = []
   async function startWorker(): Promise<Workers> {
     const started = startWorkers({
       store,
@@ -120,6 +124,7 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<In
       taskQueue,
       bundle: await workflowBundle(bundleFolder),
       concurrency,
+      onEnd: (event) => void ended.push(event),
       retentionMs: options.retentionMs ?? 3_600_000,
       outboxPauses,
       ...(mirror && { mirror }),
@@ -182,6 +187,7 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<In
   )
 
   const result: InProcess = {
+    ended,
     app,
     lifecycle,
     store,
