@@ -8,6 +8,7 @@ import { addPredict } from './predict.ts'
 import { addProcesses } from './processes.ts'
 import { addCancel, addTask } from './task.ts'
 import { addValidate } from './validate.ts'
+import { addWebhooks } from './webhooks.ts'
 
 const program = new Command('perdure')
   .description('Predictions that are never lost, served only by validated models.')
@@ -22,6 +23,7 @@ addModels(program)
 addValidate(program)
 addBless(program)
 addCheckConfig(program)
+addWebhooks(program)
 addProcesses(program)
 
 await program.parseAsync()
