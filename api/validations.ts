@@ -6,6 +6,7 @@ import {
   ScheduleNotFoundError,
   ScheduleOverlapPolicy,
   type ScheduleSpec,
+  type WorkflowHandle,
   WorkflowNotFoundError,
 } from '@temporalio/client'
 import { durationMs } from '../contracts/durations.ts'
@@ -52,6 +53,15 @@ export function makeValidationService(
       throw new ServiceError('temporal_unavailable', 'the workflow service cannot be reached', {
         cause: error,
       })
+    }
+  }
+
+  async function isOpen(handle: WorkflowHandle): Promise<boolean> {
+    try {
+      return (await asked(() => handle.describe())).status.name === 'RUNNING'
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) return false
+      throw error
     }
   }
 
@@ -155,13 +165,10 @@ export function makeValidationService(
       if (stored.status === 'ended') {
         throw new ServiceError('conflict', `the validation has already ended: ${stored.verdict}`)
       }
-      try {
-        await asked(() => client.workflow.getHandle(id).cancel())
-      } catch (error) {
-        if (!(error instanceof WorkflowNotFoundError)) throw error
-        // An operator has terminated it: no code of the workflow will ever end the record.
-        await store.end(id, { verdict: 'ABORTED' })
-      }
+      const handle = client.workflow.getHandle(id)
+      if (await isOpen(handle)) await asked(() => handle.cancel())
+      // An operator has terminated it: no code of the workflow will ever end the record.
+      else await store.end(id, { verdict: 'ABORTED' })
       return await known(id)
     },
 
