@@ -118,6 +118,9 @@ async function launch(folder: string, order: LaunchOrder): Promise<void> {
 async function spawned(folder: string, job: Job, agreed: JobFile, adopted: boolean): Promise<Started> {
   const deadline = deadlineIn(spawnMs)
   for (;;) {
+    // Looked at before the files: what a supervisor wrote before it ended is there to be read then.
+    const supervisor = await readJobFile(folder, 'supervisor.json')
+    const over = supervisor !== undefined && !(await isAlive(supervisor.pid, supervisor.startTime))
     const [server, exit] = [await readJobFile(folder, 'server.json'), await readJobFile(folder, 'exit.json')]
     if (exit?.error !== undefined) {
       throw new ServiceError('CONFIG_INVALID', `servingSpec.binary.command: cannot be run: ${exit.error}`)
@@ -128,9 +131,8 @@ async function spawned(folder: string, job: Job, agreed: JobFile, adopted: boole
     if ((await readJobFile(folder, 'stopped.json')) !== undefined) {
       throw new ServiceError('ALREADY_STARTED', 'the job was stopped while it was starting')
     }
-    const supervisor = await readJobFile(folder, 'supervisor.json')
-    if (supervisor !== undefined && !(await isAlive(supervisor.pid, supervisor.startTime))) {
-      // Killed between claim and spawn, or just done: the files say which at the next look. Never spawned twice.
+    if (over) {
+      // Killed between claim and spawn. Never spawned twice.
       const { createdAt } = agreed
       return { jobKey: job.key, platformRef: `supervisor ${supervisor.pid}`, createdAt, adopted }
     }
