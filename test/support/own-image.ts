@@ -1,5 +1,6 @@
 /** Our own image, built from the repository's Dockerfile as users build it; bases are made here, no registry is asked. */
 import { execFile, execFileSync, spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import {
   copyFileSync,
@@ -23,19 +24,29 @@ const run = promisify(execFile)
 const limits = { timeout: 170_000, maxBuffer: 16 * 1024 * 1024 }
 
 export const ownImage = 'localhost/perdure:test'
-const buildImage = 'localhost/perdure-build:test'
+const stageLabel = 'perdure.test-build'
 const temporalImage = 'localhost/perdure-temporal:test'
 
 /** What the build stage needs beyond what runs: the compiler and the types it reads. */
 const compiling = ['typescript', '@typescript', '@types']
 
-/** One to two minutes when nothing is cached. Resolves with the image's name. */
+/** One to two minutes. Resolves with the image's name; of the stages nothing stays. */
 export async function buildOwnImage(): Promise<string> {
   const base = await ensureBaseImage()
-  await importBuildImage()
-  const bases = ['--build-arg', `BASE_IMAGE=${base}`, '--build-arg', `BUILD_IMAGE=${buildImage}`]
-  await docker('build', '--quiet', '--force-rm', ...bases, '--tag', ownImage, root)
-  await docker('image', 'rm', '--no-prune', buildImage)
+  // Stages inherit the label, by which they are found again; the tag keeps builds side by side apart.
+  const id = randomUUID()
+  const buildImage = `localhost/perdure-build:${id}`
+  try {
+    await importBuildImage(buildImage, `${stageLabel}=${id}`)
+    const bases = ['--build-arg', `BASE_IMAGE=${base}`, '--build-arg', `BUILD_IMAGE=${buildImage}`]
+    const marks = ['--label', `${stageLabel}=last`, '--tag', ownImage]
+    await docker('build', '--quiet', '--force-rm', ...bases, ...marks, root)
+  } finally {
+    await docker('image', 'rm', '--force', buildImage)
+    for (const value of [id, 'last']) {
+      await docker('image', 'prune', '--force', '--filter', `label=${stageLabel}=${value}`)
+    }
+  }
   return ownImage
 }
 
@@ -70,7 +81,7 @@ export async function written(container: string): Promise<string> {
 }
 
 /** A base image whose folders hold the packages that `npm ci` would have brought. */
-async function importBuildImage(): Promise<void> {
+async function importBuildImage(image: string, label: string): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'perdure-build-image-'))
   try {
     await layOutBase(folder)
@@ -98,8 +109,8 @@ async function importBuildImage(): Promise<void> {
       ],
       { stdio: ['ignore', 'pipe', 'inherit'] },
     )
-    const settings = ['--change', 'ENV PATH=/usr/local/bin:/usr/bin:/bin']
-    const load = spawn('docker', ['import', ...settings, '-', buildImage], {
+    const settings = ['--change', 'ENV PATH=/usr/local/bin:/usr/bin:/bin', '--change', `LABEL ${label}`]
+    const load = spawn('docker', ['import', ...settings, '-', image], {
       stdio: [tar.stdout, 'ignore', 'inherit'],
     })
     tar.stdout?.destroy()
