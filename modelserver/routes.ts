@@ -25,8 +25,6 @@ export class Route {
   host: ModelHost | undefined
   /** Unloaded models count as missing but stay in the repository index. */
   unloaded = false
-  /** Why the model is not there: a load error or `unloaded`. */
-  reason = ''
 
   constructor(
     key: string,

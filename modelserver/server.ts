@@ -84,10 +84,7 @@ export class ModelServer {
     const route = new Route(key, settings.protocol ?? this.options.protocol ?? 'v2', {
       settings: withThread(key, settings),
     })
-    if (this.#state !== 'new') {
-      route.unloaded = true
-      route.reason = 'unloaded'
-    }
+    route.unloaded = this.#state !== 'new'
     this.routes.add(route)
     return this
   }
