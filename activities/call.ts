@@ -56,7 +56,8 @@ export interface CallDeps {
 }
 
 export type Step =
-  | { kind: 'ended'; status: TerminalStatus }
+  /** `owes`: the outbox may hold messages about it. */
+  | { kind: 'ended'; status: TerminalStatus; owes?: boolean }
   /** Not now: the queue is paused, or another try is due later. */
   | { kind: 'wait'; open: OpenPrediction }
   /** Another call is under way, here or in another live process: look again. */
@@ -64,24 +65,33 @@ export type Step =
   /** Something changed hands meanwhile: look again at once. */
   | { kind: 'again' }
 
+/** What is done for one prediction around a place of the process, and in it. */
+export interface Steps {
+  /** Before a place is taken; a step to go on with instead of a call. Absent: nothing is to be done. */
+  before?(id: string): Promise<Step | undefined>
+  /** In a place. */
+  call(id: string): Promise<Step>
+  /** Once the place is free again: an ended prediction may owe its provider a cancel, others a message. */
+  after(id: string, next: Step): Promise<Step>
+}
+
 /** A provider that is away hears of a cancel when it is back: there is no hurry and no end to it. */
 const cancelAgainMs = 5_000
 const timeoutText = legacyText(
   new ServiceError('prediction_timeout', 'predict timeout', { legacyCode: 20000 }),
 )
 
-export function makeCallStep(deps: CallDeps, lane: Lane) {
-  const { store, held, processId, limits } = deps
-
-  const { outbox } = deps
+export function makeSteps(deps: CallDeps, lane: Lane): Steps {
+  const { store, held, processId, limits, outbox } = deps
   const mirrors = outbox?.mirrors ?? false
 
-  return async function step(id: string): Promise<Step> {
-    const blocked = mirrors ? await beforeWork(id) : undefined
-    if (blocked !== undefined) return blocked
+  return { ...(mirrors && { before: beforeWork }), call: takeAndCall, after: settled }
+
+  async function takeAndCall(id: string): Promise<Step> {
     const taken = await untilStored(() => store.take(id, processId, limits))
+    const next = await afterTake(id, taken)
     const owes = mirrors || ('owes' in taken && taken.owes === true)
-    return settled(id, await afterTake(id, taken), owes)
+    return owes && next.kind === 'ended' ? { ...next, owes } : next
   }
 
   /** The external record service has to know a record before work on it begins. */
@@ -244,11 +254,11 @@ export function makeCallStep(deps: CallDeps, lane: Lane) {
   }
 
   /** What an ended prediction still owes its provider and whoever is told of it. */
-  async function settled(id: string, next: Step, owes: boolean): Promise<Step> {
-    if (next.kind !== 'ended' || (lane !== 'job' && !owes)) return next
+  async function settled(id: string, next: Step): Promise<Step> {
+    if (next.kind !== 'ended' || (lane !== 'job' && !next.owes)) return next
     const [heard, left] = await Promise.all([
       lane === 'job' ? cancelAtProvider(deps, id) : true,
-      owes ? outbox?.drain(id) : undefined,
+      next.owes ? outbox?.drain(id) : undefined,
     ])
     if (!heard) return { kind: 'wait', open: { id, why: 'canceling', waitMs: cancelAgainMs } }
     if (left === undefined || left.refused) return next

@@ -2,7 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { FlightActivities, FlyInput, FlyReport, OpenPrediction } from '../contracts/flights.ts'
 import { untilStored } from '../records/store.ts'
-import { type CallDeps, makeCallStep } from './call.ts'
+import { type CallDeps, makeSteps, type Step } from './call.ts'
 import { heartbeating } from './heartbeat.ts'
 import { type Leave, makePlaces, type Places } from './places.ts'
 
@@ -57,7 +57,7 @@ function limitOf(deps: CallDeps, model: string): number | undefined {
 }
 
 function makeRound(deps: FlyDeps, input: FlyInput, modelPlaces: Places | undefined) {
-  const step = makeCallStep(deps, input.lane)
+  const steps = makeSteps(deps, input.lane)
   const report: FlyReport = { succeeded: 0, failed: 0, canceled: 0, open: [] }
   /** Members that wait for a place, run, or look at a call elsewhere; the others only wait for a time. */
   let active = input.ids.length
@@ -91,14 +91,8 @@ function makeRound(deps: FlyDeps, input: FlyInput, modelPlaces: Places | undefin
 
   async function untilEndedOrOpen(id: string): Promise<void> {
     for (;;) {
-      const leave = await enter()
-      if (leave === undefined) return handBack({ id, why: 'untaken', waitMs: 0 })
-      running++
-      const next = await step(id).finally(() => {
-        leave()
-        running--
-        lastRunMs = Date.now()
-      })
+      const next = (await steps.before?.(id)) ?? (await inPlace(id))
+      if (next === undefined) return handBack({ id, why: 'untaken', waitMs: 0 })
       if (next.kind === 'ended') {
         report[next.status]++
         return rest()
@@ -106,6 +100,19 @@ function makeRound(deps: FlyDeps, input: FlyInput, modelPlaces: Places | undefin
       if (next.kind === 'elsewhere') await (next.until ?? delay(elsewhereMs))
       if (next.kind === 'wait' && !(await waitedHere(next.open))) return
     }
+  }
+
+  /** Undefined: there was no place. */
+  async function inPlace(id: string): Promise<Step | undefined> {
+    const leave = await enter()
+    if (leave === undefined) return undefined
+    running++
+    const next = await steps.call(id).finally(() => {
+      leave()
+      running--
+      lastRunMs = Date.now()
+    })
+    return steps.after(id, next)
   }
 
   async function enter(): Promise<Leave | undefined> {

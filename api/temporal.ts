@@ -6,6 +6,7 @@ import { ServiceError } from '../contracts/errors.ts'
 import { type FlightInput, searchAttributes } from '../contracts/flights.ts'
 import {
   deliveryIdOf,
+  deliveryQueueOf,
   flightIdOf,
   guardIdOf,
   guardQueueOf,
@@ -31,7 +32,7 @@ export interface TemporalApi {
   startFlight(start: FlightStart, deadlineMs: number): Promise<void>
   startGuard(processId: string): Promise<void>
   /** Repeatable: a delivery that is under way is left alone. */
-  startDelivery(input: DeliveryInput): Promise<void>
+  startDelivery(input: Omit<DeliveryInput, 'queue'>): Promise<void>
   /** Best effort; a flight that has ended needs no waking. */
   wakeFlight(prefix: string): Promise<void>
   /** Throws `temporal_unavailable`. */
@@ -125,7 +126,7 @@ export function makeTemporalApi(options: TemporalApiOptions): TemporalApi {
         client.workflow.start<typeof delivery>(workflowNames.delivery, {
           taskQueue: guardQueueOf(taskQueue),
           workflowId: deliveryIdOf(input.id),
-          args: [input],
+          args: [{ ...input, queue: deliveryQueueOf(taskQueue) }],
           ...repeatable,
           staticSummary: `webhook ${input.id}`,
         }),

@@ -3,6 +3,8 @@
 export interface DeliveryInput {
   /** Of the delivery, which is also its `webhook-id`. */
   id: string
+  /** Task queue of the tries. */
+  queue: string
   /** Before each try; absent = `deliveryDelaysMs`. */
   delaysMs?: number[]
   /** Asked for by its sender, although it had ended. */

@@ -41,6 +41,11 @@ export function guardQueueOf(taskQueue: string): string {
   return `${taskQueue}-guard`
 }
 
+/** Receivers that hang must keep nobody else waiting: tries to deliver webhooks have a queue of their own. */
+export function deliveryQueueOf(taskQueue: string): string {
+  return `${taskQueue}-delivery`
+}
+
 /** Validations last minutes: on a queue of their own they keep no prediction from its place. */
 export function validationQueueOf(taskQueue: string): string {
   return `${taskQueue}-validation`

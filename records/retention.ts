@@ -64,6 +64,10 @@ export function makeRetention(dialect: Dialect, keyLifetimeMs: number) {
   const oldDeliveries = dialect.prepare((db, p: { before: number }) =>
     db.deleteFrom('deliveries').where('created_at', '<', p.before).where('status', '!=', 'waiting'),
   )
+  // Forgotten after a while: whoever orders webhooks for a dead endpoint again is told by its next 410.
+  const oldEndpoints = dialect.prepare((db, p: { before: number }) =>
+    db.deleteFrom('gone_endpoints').where('created_at', '<', p.before),
+  )
   const oldTracking = dialect.prepare((db, p: { before: number }) =>
     db.deleteFrom('tracking_records').where('created_at', '<', p.before),
   )
@@ -100,6 +104,7 @@ export function makeRetention(dialect: Dialect, keyLifetimeMs: number) {
       if (rows.length < expiryChunk) {
         yield* oldKeys({ before: now - keyLifetimeMs })
         yield* oldDeliveries({ before: now - deliveryLifetimeMs })
+        yield* oldEndpoints({ before: now - deliveryLifetimeMs })
         yield* oldTracking({ before })
         yield* oldProcesses({ before })
       }

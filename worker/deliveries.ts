@@ -2,7 +2,7 @@
 import { Client } from '@temporalio/client'
 import type { NativeConnection } from '@temporalio/worker'
 import type { DeliveryInput } from '../contracts/deliveries.ts'
-import { deliveryIdOf, guardQueueOf, workflowNames } from '../contracts/names.ts'
+import { deliveryIdOf, deliveryQueueOf, guardQueueOf, workflowNames } from '../contracts/names.ts'
 
 export interface DeliveryStartOptions {
   namespace: string
@@ -16,7 +16,11 @@ export function makeDeliveryStart(connection: NativeConnection, options: Deliver
   const { workflow } = new Client({ connection, namespace: options.namespace })
   const delays = options.deliveryDelaysMs
   return async function startDelivery(id: string): Promise<void> {
-    const input: DeliveryInput = { id, ...(delays !== undefined && { delaysMs: [...delays] }) }
+    const input: DeliveryInput = {
+      id,
+      queue: deliveryQueueOf(options.taskQueue),
+      ...(delays !== undefined && { delaysMs: [...delays] }),
+    }
     await workflow.start(workflowNames.delivery, {
       workflowId: deliveryIdOf(id),
       taskQueue: guardQueueOf(options.taskQueue),

@@ -13,7 +13,7 @@ import { makeFlightActivities } from '../activities/fly.ts'
 import { makeGuardActivities } from '../activities/guard.ts'
 import { makePlaces } from '../activities/places.ts'
 import { makeRetentionActivities } from '../activities/retention.ts'
-import { guardQueueOf } from '../contracts/names.ts'
+import { deliveryQueueOf, guardQueueOf } from '../contracts/names.ts'
 import type { Mirror } from '../records/mirror.ts'
 import { makeOutboxSender, type OutboxPauses } from '../records/outbox-sender.ts'
 import type { Bundle } from './bundle.ts'
@@ -62,6 +62,8 @@ const longestPauseMs = 5_000
 /** Flights that wait (for a store, for a call elsewhere) must not keep ready ones from the free places. */
 const spareActivities = 4
 const guardActivities = 1_000
+/** Tries to deliver a webhook, at once in one process. */
+const deliveryActivities = 100
 const cachedWorkflows = 300
 
 export function startWorkers(options: WorkersOptions): Workers {
@@ -174,11 +176,21 @@ async function createWorkers(
     taskQueue: guardQueueOf(taskQueue),
     activities: withFailures({
       ...makeGuardActivities(store, outbox),
-      ...(options.webhooks && makeDeliveryActivities(store, options.webhooks)),
       ...makeRetentionActivities(store, options.retentionMs, options.expireFiles),
     }),
     maxConcurrentActivityTaskExecutions: guardActivities,
     shutdownGraceTime: 0,
   })
-  return [flights, guards]
+  if (options.webhooks === undefined) return [flights, guards]
+  // Without workflows, so that it costs next to nothing while there are no webhooks.
+  const deliveries = await TemporalWorker.create({
+    connection,
+    namespace,
+    taskQueue: deliveryQueueOf(taskQueue),
+    activities: withFailures(makeDeliveryActivities(store, options.webhooks)),
+    maxConcurrentActivityTaskExecutions: deliveryActivities,
+    maxConcurrentActivityTaskPolls: 2,
+    shutdownGraceTime: 0,
+  })
+  return [flights, guards, deliveries]
 }

@@ -13,6 +13,7 @@ const jitter = 0.2
 /** The workflow `delivery-<id>`; its result is how the delivery ended. */
 export async function delivery(input: DeliveryInput): Promise<DeliverReport['status']> {
   const { deliver, reopenDelivery } = proxyActivities<DeliveryActivities>({
+    taskQueue: input.queue,
     startToCloseTimeout: '1 minute',
     retry: { initialInterval: '1s', maximumInterval: '1m' },
   })
