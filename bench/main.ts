@@ -5,6 +5,7 @@ import { report } from './report.ts'
 const benches: Record<string, (options: { quick: boolean }) => Promise<Parameters<typeof report>[1]>> = {
   predictions: async (options) => (await import('./predictions.ts')).benchPredictions(options),
   modelserver: async (options) => (await import('./modelserver.ts')).benchModelserver(options),
+  validation: async (options) => (await import('./validation.ts')).benchValidation(options),
 }
 
 const { values, positionals } = parseArgs({
