@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
+import { fileURLToPath } from 'node:url'
 import { Client, Connection } from '@temporalio/client'
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js'
 import { inject, onTestFinished } from 'vitest'
@@ -28,6 +29,7 @@ import { startWorkers, type Workers } from '../../worker/worker.ts'
 import { bundleFolder, temporaryFolder } from './folders.ts'
 import { type ScriptedServer, startScriptedServer } from './scripted-server.ts'
 
+const root = fileURLToPath(new URL('../../', import.meta.url))
 let runtimeInstalled = false
 
 /** Once per process, and only where workers run: the runtime keeps a process alive until they have ended. */
@@ -230,7 +232,9 @@ export async function recordHistory(client: Client, workflowId: string, name: st
   if (!process.env.PERDURE_RECORD_HISTORIES) return
   const handle = client.workflow.getHandle(workflowId)
   await handle.result().catch(() => undefined)
-  // The name of the machine that recorded it is nobody's business.
-  const text = historyToJSON(await handle.fetchHistory()).replaceAll(hostname(), 'recorder')
+  // The names of the machine that recorded it and of its folders are nobody's business.
+  const text = historyToJSON(await handle.fetchHistory())
+    .replaceAll(hostname(), 'recorder')
+    .replaceAll(root, '')
   writeFileSync(new URL(`../histories/${name}.json`, import.meta.url), text)
 }
