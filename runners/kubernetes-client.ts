@@ -1,13 +1,7 @@
 /** The connection to a Kubernetes API: where it is found, how long a call may take, what its errors mean here. */
 import { existsSync, readFileSync } from 'node:fs'
-import {
-  ApiException,
-  type ConfigurationOptions,
-  CoreV1Api,
-  KubeConfig,
-  Observable,
-  type ObservableMiddleware,
-} from '@kubernetes/client-node'
+import { createRequire } from 'node:module'
+import type { ConfigurationOptions, CoreV1Api, ObservableMiddleware } from '@kubernetes/client-node'
 import { ServiceError } from '../contracts/errors.ts'
 import type { PlatformOf } from '../contracts/validation-serving.ts'
 
@@ -27,6 +21,10 @@ export interface Cluster {
   namespace: string
 }
 
+// Eighty megabytes that only a worker with Kubernetes jobs should hold: loaded at the first of them.
+const require = createRequire(import.meta.url)
+const client = () => require('@kubernetes/client-node') as typeof import('@kubernetes/client-node')
+
 const inClusterFolder = '/var/run/secrets/kubernetes.io/serviceaccount'
 const callMs = 30_000
 
@@ -34,6 +32,7 @@ type Place = Partial<Pick<PlatformOf<'kubernetes'>, 'kubeconfig' | 'context' | '
 
 /** Throws `CONFIG_INVALID` when there is neither a kubeconfig nor in-cluster configuration, or it cannot be read. */
 export function clusterOf(settings: KubernetesSettings, place: Place): Cluster {
+  const { CoreV1Api, KubeConfig } = client()
   const config = new KubeConfig()
   const file = place.kubeconfig ?? settings.kubeconfig
   try {
@@ -53,6 +52,7 @@ export function clusterOf(settings: KubernetesSettings, place: Place): Cluster {
 
 /** Options for one call: a time limit over the whole of it. */
 export function limited(ms = callMs): ConfigurationOptions {
+  const { Observable } = client()
   const middleware: ObservableMiddleware = {
     pre(context) {
       context.setSignal(AbortSignal.timeout(ms))
@@ -65,12 +65,12 @@ export function limited(ms = callMs): ConfigurationOptions {
 
 /** HTTP status of the API's answer; undefined when there was none. */
 export function apiStatusOf(error: unknown): number | undefined {
-  return error instanceof ApiException ? error.code : undefined
+  return error instanceof client().ApiException ? error.code : undefined
 }
 
 /** The API's own words. */
 export function apiText(error: unknown): string {
-  if (!(error instanceof ApiException)) {
+  if (!(error instanceof client().ApiException)) {
     const cause = error instanceof Error && error.cause instanceof Error ? `: ${error.cause.message}` : ''
     return error instanceof Error ? `${error.message}${cause}` : String(error)
   }
