@@ -34,7 +34,7 @@ export interface Validations {
   /** Accepts a request, whose defaults are filled in, and tells its id. */
   submit(request: unknown): Promise<string>
   /** The record once it has ended. */
-  ended(id: string): Promise<StoredValidation>
+  ended(id: string, withinMs?: number): Promise<StoredValidation>
   /** Names of the activities that its workflow has scheduled, in order. */
   steps(id: string): Promise<string[]>
   /** Waits until the validation is in that phase. */
@@ -137,11 +137,14 @@ export async function startValidations(options: { worker?: boolean } = {}): Prom
       expect(faults).toBeUndefined()
       return (await service.submit(spec as ValidationRequest)).id
     },
-    async ended(id) {
-      await vi.waitFor(async () => {
-        const stored = await store.validations.get(id)
-        expect(stored?.status, JSON.stringify(stored?.progress)).toBe('ended')
-      }, patience)
+    async ended(id, withinMs = patience.timeout) {
+      await vi.waitFor(
+        async () => {
+          const stored = await store.validations.get(id)
+          expect(stored?.status, JSON.stringify(stored?.progress)).toBe('ended')
+        },
+        { ...patience, timeout: withinMs },
+      )
       return (await store.validations.get(id)) as StoredValidation
     },
     async reaches(id, phase) {
