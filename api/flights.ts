@@ -221,7 +221,7 @@ export function makeFlights(deps: FlightsDeps): Flights {
 }
 
 function newPrediction(id: string, request: AcceptedRequest): NewPrediction {
-  const { target, inputs, uid, idempotency, webhook } = request
+  const { target, inputs, uid, idempotency, webhook, sync } = request
   return {
     id,
     modelName: target.name,
@@ -230,5 +230,6 @@ function newPrediction(id: string, request: AcceptedRequest): NewPrediction {
     uid,
     ...(idempotency === undefined ? {} : { idempotency }),
     ...(webhook === undefined ? {} : { webhook }),
+    ...(sync === undefined ? {} : { sync }),
   }
 }

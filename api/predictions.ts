@@ -14,6 +14,8 @@ export interface AcceptedRequest {
   priority?: number
   /** Header `Idempotency-Key` with the hash of the body. */
   idempotency?: { key: string; fingerprint: string }
+  /** The caller waits for the end: a paused queue does not hold it back. */
+  sync?: boolean
   /** Whom to tell of its events; flights only. */
   webhook?: WebhookOrder
 }

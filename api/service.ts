@@ -33,7 +33,7 @@ export function makePredictionService(deps: ServiceDeps): PredictionService {
 
   /** A flight and a wait. Who waits does not wait for a place in a queue: not taken up in time, it is withdrawn. */
   async function flyAndWait(request: AcceptedRequest): Promise<StoredPrediction> {
-    const { id } = await flights.submit(request)
+    const { id } = await flights.submit({ ...request, sync: true })
     if ((await waiter.waitFor(id, queueAllowanceMs)) === undefined) {
       const record = await store.get(id)
       if (record?.status === 'pending' && (await store.discard([id])).length === 0) throw notStarted()

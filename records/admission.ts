@@ -64,14 +64,16 @@ export function makeAdmission(dialect: Dialect, outbox: Outbox, keyLifetimeMs: n
       .where(dialect.among('prefix', p.prefixes))
       .where('started', '=', 0),
   )
-  const insertWaiting = dialect.prepare((db, p: NewRow & { flight: string; queueNum: number }) =>
-    db.insertInto('predictions').values({
-      ...columns(p),
-      status: 'pending',
-      queue_num: p.queueNum,
-      queue_id: p.queueId,
-      flight: p.flight,
-    }),
+  const insertWaiting = dialect.prepare(
+    (db, p: NewRow & { flight: string; queueNum: number; sync: number }) =>
+      db.insertInto('predictions').values({
+        ...columns(p),
+        status: 'pending',
+        queue_num: p.queueNum,
+        queue_id: p.queueId,
+        flight: p.flight,
+        sync: p.sync,
+      }),
   )
   const insertRunning = dialect.prepare((db, p: NewRow & { holder: string }) =>
     db.insertInto('predictions').values({
@@ -200,6 +202,7 @@ export function makeAdmission(dialect: Dialect, outbox: Outbox, keyLifetimeMs: n
             queueNum: waiting,
             queueId: flightIdOf(flight.prefix),
             flight: flight.prefix,
+            sync: item.sync ? 1 : 0,
             now,
           }),
           insertInputs({ id: item.id, inputs: item.inputs }),

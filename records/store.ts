@@ -34,6 +34,8 @@ export interface NewPrediction {
   /** Header `UID`; empty if absent. */
   uid: string
   idempotency?: IdempotencyKey
+  /** Its caller waits for it: a paused queue does not hold it back. */
+  sync?: boolean
   /** Whom to tell of its events. */
   webhook?: WebhookOrder
 }

@@ -57,6 +57,8 @@ export interface PredictionTable {
   run_ms: number | null
   /** JSON of a `WebhookOrder`; empty = none. */
   webhook: Generated<string>
+  /** 1: its caller waits, and a paused queue does not hold it back. */
+  sync: Generated<number>
   /** The process of a direct call; empty for flights. */
   owner: Generated<string>
 }

@@ -51,6 +51,7 @@ export function makeTakes(dialect: Dialect, outbox: Outbox) {
           'retry_at',
           'retry_code',
           'webhook',
+          'sync',
         ])
         .where(dialect.among('id', p.ids))
         .orderBy('id'),
@@ -170,6 +171,7 @@ type Row = Pick<
   | 'retry_at'
   | 'retry_code'
   | 'webhook'
+  | 'sync'
 >
 
 interface Circumstances {
@@ -193,7 +195,7 @@ function judge(request: TakeRequest, row: Row | undefined, at: Circumstances): T
   }
   if (remainingMs <= 0) return { outcome: 'timed_out', token }
   if (row.attempts >= maxAttempts) return { outcome: 'exhausted', token }
-  if (row.status === 'pending' && at.paused.has(row.queue)) return { outcome: 'paused' }
+  if (row.status === 'pending' && row.sync === 0 && at.paused.has(row.queue)) return { outcome: 'paused' }
   if (row.retry_at !== null && row.retry_at > at.now) {
     return { outcome: 'waiting', retryInMs: row.retry_at - at.now, code: row.retry_code }
   }

@@ -94,12 +94,22 @@ describe.each(providers)('$name', ({ name, routes, words, noTime, start }) => {
   })
 
   test('sync predictions that no worker takes up in time are refused with 503, their records failed', async () => {
-    const { service, request, store, queue } = await stage({}, { taskTimeoutMs: 500, queueAllowanceMs: 500 })
-    await store.pause(queue)
+    const { service, request, store, workers } = await stage({}, { queueAllowanceMs: 500 })
+    await workers?.stop()
     const refused = await service.predict(request()).catch((error: unknown) => error)
     expect(refused).toMatchObject({ code: 'temporal_unavailable', message: 'task queue failed' })
     const { items } = await store.list({ limit: 10 })
     expect(items).toMatchObject([{ status: 'failed', errorInfo: 'task queue failed' }])
+  })
+
+  test('a paused queue holds back async predictions only', async () => {
+    const { service, request, store, queue, twin } = await stage({ output: 'done' })
+    await store.pause(queue)
+    const { id } = await service.submit(request())
+    expect((await service.predict(request())).status).toBe('succeeded')
+    expect(await store.get(id)).toMatchObject({ status: 'pending' })
+    expect(twin.jobs).toHaveLength(1)
+    await service.cancel(id)
     await store.unpause(queue)
   })
 

@@ -18,7 +18,7 @@ describeStores('take', (kind) => {
     const ids = flightIds(1)
     const inputs = '{"n":12345678901234567890,"f":0.1000,"e":1E5,"s":"\\u00e9 ü \\ud83d\\ude00"}'
     await store.admit(admissionOf(ids, { items: [newPrediction(ids[0]!, { inputs })] }))
-    expect(await store.take(ids[0]!, 'worker-1', limits)).toEqual({
+    expect(await store.take(ids[0]!, 'worker-1', limits)).toMatchObject({
       outcome: 'taken',
       token: 1,
       failures: 0,

@@ -6,6 +6,7 @@ import { validations } from './0004-validations.ts'
 import { keyAge } from './0005-key-age.ts'
 import { tracking } from './0006-tracking.ts'
 import { webhooks } from './0007-webhooks.ts'
+import { sync } from './0008-sync.ts'
 
 /** Where the dialects differ. */
 export interface SchemaWords {
@@ -23,6 +24,7 @@ export const migrations: readonly Migration[] = [
   keyAge,
   tracking,
   webhooks,
+  sync,
 ]
 
 /** Throws if the database was written by a newer version; else the statements that bring it up to date. */
