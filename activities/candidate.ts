@@ -2,13 +2,14 @@
 import { ApplicationFailure } from '@temporalio/activity'
 import { codeOf, ServiceError } from '../contracts/errors.ts'
 import type { ValidationRequest } from '../contracts/validation.ts'
+import { stopGraceOf } from '../contracts/validation-budgets.ts'
 import type { RunnerState } from '../contracts/validation-record.ts'
 import { failureClassOf } from '../contracts/validation-verdict.ts'
 import type { AttemptInput, Progress, ValidationPhase } from '../contracts/validations.ts'
 import type { ProbeTarget } from '../protocols/probe.ts'
 import { binariesOf, type ServingBinary } from '../protocols/serving-binary.ts'
 import { type AttemptPatch, type StoredAttempt, untilStored, type ValidationStore } from '../records/store.ts'
-import { type Job, jobOf, type Runner, type Runners, secretNamesOf } from '../runners/index.ts'
+import { hostBound, type Job, jobOf, type Runner, type Runners, secretNamesOf } from '../runners/index.ts'
 import type { HeldJobs } from './held-jobs.ts'
 
 export interface RunnerDeps {
@@ -56,6 +57,12 @@ export async function withCandidate<T>(
   work: (candidate: Candidate) => Promise<T>,
 ): Promise<T> {
   const candidate = await candidateOf(deps, input, phase)
+  const deciding = phase !== 'collecting' && phase !== 'stopping'
+  const { job, spec } = candidate
+  // Whoever last worked on a job of its host owes it a stop, whatever start has answered.
+  if (deciding && hostBound[job.platform.kind]) {
+    deps.held.hold(job, stopGraceOf(job.platform.kind, spec.validationSpec))
+  }
   candidate.show({})
   try {
     const result = await work(candidate)

@@ -9,7 +9,6 @@ import { requestsOf } from '../protocols/examples.ts'
 import { waitUntilReady } from '../protocols/readiness.ts'
 import { binariesOf } from '../protocols/serving-binary.ts'
 import { untilStored } from '../records/store.ts'
-import { hostBound } from '../runners/index.ts'
 import { budgeted } from './budget.ts'
 import { binaryAt, type RunnerDeps, specOf, targetOf, withCandidate } from './candidate.ts'
 import { heartbeating } from './heartbeat.ts'
@@ -49,14 +48,11 @@ export function makeRunnerActivities(deps: RunnerDeps): RunnerActivities {
 
     startJob: (input) =>
       heartbeating(() =>
-        withCandidate(deps, input, 'starting', async ({ spec, job, runner, patch }) => {
+        withCandidate(deps, input, 'starting', async ({ runner, patch }) => {
           const notAfter = new Date(input.notAfter)
           if (Date.now() > notAfter.getTime()) {
             throw ApplicationFailure.nonRetryable('the start came too late', 'PLATFORM_UNAVAILABLE')
           }
-          // From here on this process owes the job a stop, whatever start answers.
-          if (hostBound[job.platform.kind])
-            held.hold(job, stopGraceOf(job.platform.kind, spec.validationSpec))
           const since = performance.now()
           await runner.start({ notAfter })
           await patch({ timings: { startMs: Math.round(performance.now() - since) } })
@@ -65,8 +61,7 @@ export function makeRunnerActivities(deps: RunnerDeps): RunnerActivities {
 
     waitRunning: (input) =>
       budgeted(input.budgetMs, [leaving], ({ deadline, signal, spentMs }) =>
-        withCandidate(deps, input, 'scheduled', async ({ job, runner, patch, show }) => {
-          if (hostBound[job.platform.kind]) held.hold(job, 0)
+        withCandidate(deps, input, 'scheduled', async ({ runner, patch, show }) => {
           let imageDigest: string | undefined
           await runner.waitUntilRunning(deadline, {
             signal,

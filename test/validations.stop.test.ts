@@ -1,8 +1,9 @@
 /** Stop as a compensation: cancelled in any phase, lost replies, stops that fail, workers that leave (BY-01, BY-07, BUG-02, -05, -06). */
-import { expect, test, vi } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import type { ValidationPhase } from '../contracts/validations.ts'
 import type { Runner } from '../runners/index.ts'
 import { recordHistory } from './support/in-process.ts'
+import { hang, startScriptedServer } from './support/scripted-server.ts'
 import {
   candidateRequest,
   doubling,
@@ -162,6 +163,34 @@ test('a worker that leaves takes the jobs of its host along; the next one tries 
     { n: 1, outcome: 'failed', errorClass: 'PLATFORM_UNAVAILABLE' },
     { n: 2, outcome: 'passed' },
   ])
+}, 120_000)
+
+test('a platform that outlives the worker: the next one goes on with the same attempt', async () => {
+  const world = await startValidations({ worker: false })
+  const first = await world.startWorker()
+  let asked = 0
+  const server = await startScriptedServer((call, response, incoming) => {
+    if (call.path.endsWith('/ready')) return void response.writeHead(200).end('{}')
+    if (++asked === 1) return hang(call, response, incoming)
+    const { id } = JSON.parse(call.body) as { id: string }
+    const output = { name: 'doubled', shape: [2], datatype: 'FP64', data: [2, 4] }
+    response.writeHead(200, { 'content-type': 'application/json' })
+    response.end(JSON.stringify({ id, outputs: [output] }))
+  })
+  onTestFinished(() => server.close())
+  const id = await world.submit({
+    model: { uri: 's3://models/doubling', digest: 'v1' },
+    servingSpec: {
+      binary: { kind: 'open-inference-v2' },
+      platform: { kind: 'endpoint', address: server.address },
+    },
+    requests,
+  })
+  await vi.waitFor(() => expect(asked).toBe(1), patience)
+  await first.stop()
+  await world.startWorker()
+  expect((await world.ended(id)).verdict).toBe('BLESSED')
+  expect(await world.attempts(id)).toMatchObject([{ n: 1, outcome: 'passed' }])
 }, 120_000)
 
 test('the reaper sweeps the host when its worker starts, and again by itself', async () => {
