@@ -4,8 +4,9 @@ import { type ApiConfig, loadApi } from '../config.ts'
 import { type Logger, makeLogger } from '../logging.ts'
 import { type Metrics, makeMetrics } from '../metrics.ts'
 import { makeAddressGuard } from '../platforms/guarded-address.ts'
+import { openRouting } from '../platforms/open-routing.ts'
 import { makePlatforms, type Platforms } from '../platforms/platforms.ts'
-import { makeRouting, type Routing, readModelsFile } from '../platforms/routing.ts'
+import type { Routing } from '../platforms/routing.ts'
 import { runToExit } from '../processes.ts'
 import { makeRecordRoutes } from '../records/app.ts'
 import { makeHeldCalls } from '../records/held-calls.ts'
@@ -171,13 +172,7 @@ async function composeRecords(config: ApiConfig, { store, metrics, log }: ApiPar
 export async function runApiProcess(config: ApiConfig, stop: AbortSignal): Promise<void> {
   const log = makeLogger(config)
   for (const warning of config.warnings) log.warn(warning)
-  const routing = makeRouting({
-    fallback: config.platform,
-    explicitFallback: config.platformExplicit,
-    platforms: Object.values(config.platforms),
-    ...(config.modelsFile !== undefined && { models: await readModelsFile(config.modelsFile) }),
-  })
-  if (config.modelsFile !== undefined) rereadOnHangup(config.modelsFile, routing, log)
+  const routing = await openRouting(config, log)
   const mirror = config.mirror && makeMirror(config.mirror)
   const store = await openStore(config.store, { mirror: mirror !== undefined })
   const processId = `api-${randomBytes(6).toString('hex')}`
@@ -201,19 +196,6 @@ export async function runApiProcess(config: ApiConfig, stop: AbortSignal): Promi
     log.info('API has stopped')
     log.flush()
   }
-}
-
-/** SIGHUP reads the models file again; a bad file keeps the old one. */
-export function rereadOnHangup(path: string, routing: Routing, log: Logger): void {
-  process.on('SIGHUP', () => {
-    readModelsFile(path).then(
-      (models) => {
-        routing.update(models)
-        log.info('models file read again')
-      },
-      (error) => log.error({ error }, 'models file kept as it was'),
-    )
-  })
 }
 
 /** Others may have taken over already: the only safe act is to be gone. */

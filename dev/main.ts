@@ -3,12 +3,12 @@ import { randomBytes } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { exitDead, rereadOnHangup, startApi } from '../api/main.ts'
+import { exitDead, startApi } from '../api/main.ts'
 import { environment, loadStart, type StartConfig } from '../config.ts'
 import { makeLogger } from '../logging.ts'
 import { makeMetrics } from '../metrics.ts'
+import { openRouting } from '../platforms/open-routing.ts'
 import { makePlatforms } from '../platforms/platforms.ts'
-import { makeRouting, readModelsFile } from '../platforms/routing.ts'
 import { runToExit } from '../processes.ts'
 import { makeHeldCalls } from '../records/held-calls.ts'
 import { makeMirror } from '../records/mirror.ts'
@@ -93,13 +93,7 @@ async function startAll(
   )
   const platforms = makePlatforms(Object.values(config.platforms))
   undo.push(() => platforms.close())
-  const routing = makeRouting({
-    fallback: config.platform,
-    explicitFallback: config.platformExplicit,
-    platforms: Object.values(config.platforms),
-    ...(config.modelsFile !== undefined && { models: await readModelsFile(config.modelsFile) }),
-  })
-  if (config.modelsFile !== undefined) rereadOnHangup(config.modelsFile, routing, log)
+  const routing = await openRouting(config, log)
   const parts = {
     store,
     held,

@@ -2,6 +2,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { Context, Hono } from 'hono'
+import { bodyLimit } from 'hono/body-limit'
 import { codeOf, type ErrorCode, ServiceError } from '../contracts/errors.ts'
 import type { FileBytes } from './files.ts'
 import type { Store } from './store.ts'
@@ -40,6 +41,16 @@ export function observed(
   handler: RecordHandler,
 ): RecordHandler {
   return observe?.(path, handler) ?? handler
+}
+
+/** Refuses larger bodies while they arrive. */
+export function bodyLimited({ maxBodyBytes }: RecordServiceSettings) {
+  return bodyLimit({
+    maxSize: maxBodyBytes,
+    onError: () => {
+      throw new ServiceError('payload_too_large', `the request body is larger than ${maxBodyBytes} bytes`)
+    },
+  })
 }
 
 /** Codes that these routes throw; anything else is a 500. */

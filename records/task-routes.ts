@@ -1,11 +1,11 @@
 /** `/task` and `/task/modelstatus`: records made and changed by others (prediction-agent specification, 4.1 to 4.4). */
-import { bodyLimit } from 'hono/body-limit'
 import { z } from 'zod'
 import { ServiceError } from '../contracts/errors.ts'
 import { parseJson, printJson } from '../contracts/json.ts'
 import { recordText } from '../contracts/record-text.ts'
 import { type PredictionStatus, predictionStatuses } from '../contracts/statuses.ts'
 import {
+  bodyLimited,
   checkKey,
   jsonText,
   observed,
@@ -45,13 +45,8 @@ export function mountTaskRoutes(
   { store }: RecordServiceDeps,
   settings: RecordServiceSettings,
 ): void {
-  const { apiKey, maxBodyBytes } = settings
-  const limited = bodyLimit({
-    maxSize: maxBodyBytes,
-    onError: () => {
-      throw new ServiceError('payload_too_large', `the request body is larger than ${maxBodyBytes} bytes`)
-    },
-  })
+  const { apiKey } = settings
+  const limited = bodyLimited(settings)
 
   const create = async (c: RecordServiceContext) => {
     checkKey(c, apiKey)

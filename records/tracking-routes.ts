@@ -1,9 +1,9 @@
 /** `/tracking` and `/model-endpoints`: what model servers say of themselves (model-server specification, 5), kept and shown. */
-import { bodyLimit } from 'hono/body-limit'
 import { z } from 'zod'
 import { ServiceError } from '../contracts/errors.ts'
 import { parseJson, printJson } from '../contracts/json.ts'
 import {
+  bodyLimited,
   checkKey,
   jsonText,
   observed,
@@ -48,13 +48,8 @@ export function mountTrackingRoutes(
   { store: { tracking } }: RecordServiceDeps,
   settings: RecordServiceSettings,
 ): void {
-  const { apiKey, maxBodyBytes } = settings
-  const limited = bodyLimit({
-    maxSize: maxBodyBytes,
-    onError: () => {
-      throw new ServiceError('payload_too_large', `the request body is larger than ${maxBodyBytes} bytes`)
-    },
-  })
+  const { apiKey } = settings
+  const limited = bodyLimited(settings)
 
   const append = async (c: RecordServiceContext) => {
     checkKey(c, apiKey)

@@ -5,8 +5,9 @@ import { loadWorker, type WorkerConfig } from '../config.ts'
 import { maxAttempts } from '../contracts/retry.ts'
 import { type Logger, makeLogger } from '../logging.ts'
 import { type Metrics, makeMetrics } from '../metrics.ts'
+import { openRouting } from '../platforms/open-routing.ts'
 import { makePlatforms, type Platforms } from '../platforms/platforms.ts'
-import { makeRouting, type Routing, readModelsFile } from '../platforms/routing.ts'
+import type { Routing } from '../platforms/routing.ts'
 import { runToExit } from '../processes.ts'
 import { expireFiles } from '../records/files.ts'
 import { makeHeldCalls } from '../records/held-calls.ts'
@@ -95,12 +96,7 @@ export async function runWorkerProcess(config: WorkerConfig, stop: AbortSignal):
   await store.registerProcess(processId, 'worker')
   await store.openProcess(processId)
   const held = makeHeldCalls(store)
-  const routing = makeRouting({
-    fallback: config.platform,
-    explicitFallback: config.platformExplicit,
-    platforms: Object.values(config.platforms),
-    ...(config.modelsFile !== undefined && { models: await readModelsFile(config.modelsFile) }),
-  })
+  const routing = await openRouting(config, log)
   const platforms = makePlatforms(Object.values(config.platforms))
   const metrics = makeMetrics()
   const workers = await runWorkers(config, {

@@ -2,8 +2,11 @@
  * What is away comes back: Temporal and the store lost and found again, and every component restarted with predictions
  * waiting. The number in a title is the prediction-agent specification's (section 8).
  */
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { expect, test, vi } from 'vitest'
 import { type Deployment, echo, makeDeployment } from '../support/deployment.ts'
+import { temporaryFolder } from '../support/folders.ts'
 import { after } from '../support/scripted-server.ts'
 
 const soon = { timeout: 60_000, interval: 50 }
@@ -101,4 +104,27 @@ test('5: after one kill -9 of the only worker and a restart, interrupted predict
   await vi.waitFor(() => expect(deployment.platform.calls.length).toBeGreaterThanOrEqual(16), soon)
   expect(Math.max(...deployment.platform.calls.map((call) => call.at)) - killedAt).toBeLessThan(20_000)
   await deployment.expectSettled(ids)
+})
+
+test('SIGHUP makes API and worker read the models file again, and a bad file keeps the old one', async () => {
+  const folder = temporaryFolder('models')
+  const file = join(folder, 'models.yaml')
+  const deployment = await makeDeployment({ env: { PERDURE_MODELS: file }, models: file })
+  const parts = [await deployment.startWorker(), await deployment.startApi()]
+  const { id } = await deployment.submit(1)
+  deployment.noteStatuses()
+  for (const content of ['models: {', deployment.modelsFileOf('m', 'other')]) {
+    writeFileSync(file, content)
+    for (const { pid } of parts) process.kill(pid, 'SIGHUP')
+    const names = async () => (await fetch(`${deployment.baseUrl}/v1/models`)).text()
+    await vi.waitFor(async () => {
+      expect(await names()).toContain('"m"')
+      expect((await names()).includes('other')).toBe(content.includes('other'))
+    }, soon)
+  }
+  const { id: later } = await deployment.submit(2)
+  await vi.waitFor(async () => {
+    for (const one of [id, later]) expect((await deployment.task(one)).status).toBe('succeeded')
+  }, soon)
+  for (const part of parts) expect(await part.stop()).toBe(0)
 })

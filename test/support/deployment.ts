@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -35,6 +35,8 @@ export interface DeploymentOptions {
   /** A Temporal server of its own with a database file, so that it can be killed. */
   ownTemporal?: boolean
   env?: Record<string, string>
+  /** Where a models file is written before anything starts: model `m` on the scripted platform. */
+  models?: string
   platform?: Step
 }
 
@@ -43,6 +45,8 @@ export interface Deployment {
   dataDir: string
   platform: ScriptedServer
   temporalAddress(): string
+  /** A models file that sends these names to the scripted platform. */
+  modelsFileOf(...names: string[]): string
   startApi(): Promise<Part>
   startWorker(): Promise<Part>
   /** Some other program of the repository in the deployment's environment, arguments behind it. */
@@ -109,6 +113,11 @@ export async function makeDeployment(options: DeploymentOptions = {}): Promise<D
     ...options.env,
   }
   const baseUrl = `http://${env.HTTP_SERVER_ADDRESS}`
+  const modelsFileOf = (...names: string[]) =>
+    JSON.stringify({
+      models: Object.fromEntries(names.map((name) => [name, { platform: 'v2', address: platform.address }])),
+    })
+  if (options.models !== undefined) writeFileSync(options.models, modelsFileOf('m'))
 
   function launch(main: string, ...args: string[]): Part {
     const child = spawn(process.execPath, [join(root, main), ...args], {
@@ -136,6 +145,7 @@ export async function makeDeployment(options: DeploymentOptions = {}): Promise<D
   }
 
   const deployment: Deployment = {
+    modelsFileOf,
     baseUrl,
     dataDir,
     platform,
