@@ -1,0 +1,146 @@
+/** Groups of settings that several processes share: listening, store, Temporal, mirror, webhooks, runners. */
+import { homedir, hostname } from 'node:os'
+import { join, resolve } from 'node:path'
+import { taskQueueOf } from '../contracts/names.ts'
+import type { Reader } from './reader.ts'
+import { type Env, Secret } from './values.ts'
+
+const loopback = /^(127\.\d+\.\d+\.\d+|::1|localhost)$/
+
+export function logging(read: Reader) {
+  return { development: read('ENVIRONMENT') === 'development', logLevel: read('LOG_LEVEL') }
+}
+
+export function listening(read: Reader, standard?: string) {
+  const at = read('HTTP_SERVER_ADDRESS', standard)
+  if (!loopback.test(at.host)) {
+    read.warn(
+      `HTTP_SERVER_ADDRESS: ${at.host} is not loopback and there is no API key: whoever reaches it may use it`,
+    )
+  }
+  return { address: at, maxBodyBytes: read('MAX_BODY_SIZE'), shutdownDelayMs: read('SHUTDOWN_DELAY') }
+}
+
+/** Where records live. */
+export type StoreSettings =
+  | { kind: 'sqlite'; dataDir: string }
+  | { kind: 'postgres'; dataDir: string; url: Secret }
+
+/** Where uploaded files lie. */
+export type FileSettings =
+  | { kind: 'folder'; dataDir: string }
+  | { kind: 's3'; bucket: string; region: string; prefix: string; endpoint?: string }
+
+function files(read: Reader, dataDir: string): FileSettings {
+  const bucket = read('UPLOAD_S3_BUCKET')
+  const endpoint = read('UPLOAD_S3_ENDPOINT')
+  const s3 = { region: read('UPLOAD_S3_REGION'), prefix: read('UPLOAD_S3_PREFIX') }
+  if (bucket === '') return { kind: 'folder', dataDir }
+  return { kind: 's3', bucket, ...s3, ...(endpoint !== '' && { endpoint }) }
+}
+
+export function store(read: Reader): {
+  store: StoreSettings
+  files: FileSettings
+  retentionMs: number
+  maxUploadBytes: number
+} {
+  const dataDir = resolve(read('PERDURE_DATA_DIR'))
+  const database = read('DATABASE_URL')
+  const old = read('REDIS_KEY_DURATION')
+  return {
+    store:
+      database === ''
+        ? { kind: 'sqlite', dataDir }
+        : { kind: 'postgres', dataDir, url: new Secret(database) },
+    files: files(read, dataDir),
+    retentionMs: read.given('RECORD_RETENTION') ? read('RECORD_RETENTION') : old,
+    maxUploadBytes: read('MAX_UPLOAD_SIZE'),
+  }
+}
+
+/** How to reach Temporal; `tls` in the shape its connection options take. */
+export interface TemporalSettings {
+  address: string
+  namespace: string
+  taskQueue: string
+  apiKey: Secret
+  tls:
+    | false
+    | {
+        serverNameOverride?: string
+        serverRootCACertificate?: Buffer
+        clientCertPair?: { crt: Buffer; key: Buffer }
+      }
+}
+
+export function temporal(read: Reader): TemporalSettings {
+  const taskType = read('TASK_TYPE_NAME')
+  const apiKey = read('TEMPORAL_API_KEY')
+  const [ca, crt, key] = [read('TEMPORAL_TLS_CA'), read('TEMPORAL_TLS_CERT'), read('TEMPORAL_TLS_KEY')]
+  const serverName = read('TEMPORAL_TLS_SERVER_NAME')
+  if (crt && !key) read.fault('TEMPORAL_TLS_KEY: required with TEMPORAL_TLS_CERT')
+  if (key && !crt) read.fault('TEMPORAL_TLS_CERT: required with TEMPORAL_TLS_KEY')
+  const secure = read('TEMPORAL_TLS') || apiKey.given || ca || crt || key
+  return {
+    address: read('TEMPORAL_ADDRESS'),
+    namespace: read('TEMPORAL_NAMESPACE'),
+    taskQueue: read('TEMPORAL_TASK_QUEUE') || taskQueueOf(taskType),
+    apiKey,
+    tls: secure
+      ? {
+          ...(serverName && { serverNameOverride: serverName }),
+          ...(ca && { serverRootCACertificate: ca }),
+          ...(crt && key && { clientCertPair: { crt, key } }),
+        }
+      : false,
+  }
+}
+
+/** As the scripts that run before any package is installed look for it (dev/cache.ts). */
+export function cache(read: Reader, env: Env): { cacheDir: string } {
+  const given = read('PERDURE_CACHE_DIR')
+  if (given !== '') return { cacheDir: resolve(given) }
+  const caches = env.XDG_CACHE_HOME || join(env.HOME || homedir(), '.cache')
+  return { cacheDir: resolve(caches, 'perdure') }
+}
+
+export function mirror(read: Reader): { mirror: { address: string; apiKey: Secret } | undefined } {
+  const to = read('WEBHOOK_SERVER_ADDRESS')
+  const apiKey = read('WEBHOOK_APIKEY')
+  return { mirror: to === '' ? undefined : { address: to, apiKey } }
+}
+
+export function webhooks(read: Reader) {
+  return {
+    webhooks: {
+      secrets: read('WEBHOOK_SECRET'),
+      allowHttp: read('WEBHOOK_ALLOW_HTTP'),
+      allowCidrs: read('WEBHOOK_ALLOW_CIDRS'),
+      allowPorts: read('WEBHOOK_ALLOW_PORTS'),
+    },
+  }
+}
+
+/** What a served candidate inherits of the worker's environment. */
+const passedOn = ['PATH', 'HOME', 'LANG', 'TMPDIR'] as const
+const secretPrefix = 'PERDURE_SECRET_'
+
+export function runner(read: Reader, env: Env) {
+  return {
+    host: read('PERDURE_RUNNER_HOST') || hostname(),
+    dockerHost: read('DOCKER_HOST'),
+    kubeconfig: read('KUBECONFIG'),
+    environment: Object.fromEntries(
+      passedOn.flatMap((key): [string, string][] => (env[key] === undefined ? [] : [[key, env[key]]])),
+    ),
+    /** `PERDURE_SECRET_<NAME>`, for `valueFrom.secret` of validations. */
+    secrets: Object.fromEntries(
+      Object.entries(env).flatMap(([key, value]): [string, Secret][] =>
+        key.startsWith(secretPrefix) && value !== undefined
+          ? [[key.slice(secretPrefix.length), new Secret(value)]]
+          : [],
+      ),
+    ),
+  }
+}
