@@ -4,7 +4,14 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as delay } from 'node:timers/promises'
 import { composeStore, type StoreOptions } from './composed-store.ts'
-import { migrations, pendingStatements } from './migrations/migrations.ts'
+import {
+  schema as currentSchema,
+  type FoundSchema,
+  isCurrent,
+  pendingStatements,
+  reached,
+  type Schema,
+} from './migrations/migrations.ts'
 import { isPassing, makeSqliteEngine } from './sqlite-engine.ts'
 import { makeLockedFiles } from './sqlite-life.ts'
 import { sqliteDialect } from './statement.ts'
@@ -14,6 +21,8 @@ export interface SqliteOptions extends StoreOptions {
   dataDir: string
   /** How long a write is retried while the file is locked or the disk fails. */
   writeDeadlineMs?: number
+  /** That of another version of Perdure. */
+  schema?: Schema
 }
 
 /** SQLite's own waiting blocks the event loop, so it is short; longer waits are asynchronous. */
@@ -23,6 +32,7 @@ const busyTimeoutMs = 5
 export async function openSqliteStore({
   dataDir,
   writeDeadlineMs = 5_000,
+  schema = currentSchema,
   ...options
 }: SqliteOptions): Promise<Store> {
   const file = join(dataDir, 'records.db')
@@ -33,7 +43,7 @@ export async function openSqliteStore({
       mkdirSync(dataDir, { recursive: true })
       const life = makeLockedFiles(dataDir)
       db = new DatabaseSync(file, { timeout: busyTimeoutMs })
-      prepareFile(db)
+      prepareFile(db, schema)
       return composeStore(sqliteDialect, makeSqliteEngine(db, { deadlineMs: writeDeadlineMs }), life, options)
     } catch (error) {
       db?.close()
@@ -43,17 +53,26 @@ export async function openSqliteStore({
   }
 }
 
-function prepareFile(db: DatabaseSync): void {
+function prepareFile(db: DatabaseSync, schema: Schema): void {
   db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -16000')
   // Reading first: opening an up-to-date file needs no lock.
-  if (versionOf(db) === migrations.length) return
+  if (isCurrent(find(db), schema)) return
   db.exec('BEGIN IMMEDIATE')
-  for (const statement of pendingStatements(versionOf(db), sqliteDialect)) db.exec(statement)
-  db.exec(`PRAGMA user_version = ${migrations.length}; COMMIT`)
+  const found = find(db)
+  if (!isCurrent(found, schema)) {
+    for (const statement of pendingStatements(found.version, schema, sqliteDialect)) db.exec(statement)
+    const { version, oldest } = reached(schema)
+    db.exec(`create table if not exists schema_oldest (oldest bigint not null); delete from schema_oldest;
+      insert into schema_oldest values (${oldest}); PRAGMA user_version = ${version}`)
+  }
+  db.exec('COMMIT')
 }
 
-function versionOf(db: DatabaseSync): number {
-  return Number(db.prepare('PRAGMA user_version').get()?.user_version)
+function find(db: DatabaseSync): FoundSchema {
+  const version = Number(db.prepare('PRAGMA user_version').get()?.user_version)
+  const recorded = db.prepare(`select 1 from sqlite_schema where name = 'schema_oldest'`).get() !== undefined
+  if (!recorded) return { version }
+  return { version, oldest: Number(db.prepare('select oldest from schema_oldest').get()?.oldest) }
 }
 
 function plainly(error: unknown, dataDir: string): Error {

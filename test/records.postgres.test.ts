@@ -162,7 +162,7 @@ describeWithCluster('the PostgreSQL store', () => {
     const db = await client(connectionString)
     await db.query('create table schema_version (version bigint not null)')
     await db.query('insert into schema_version values (999)')
-    await expect(openPostgresStore({ connectionString })).rejects.toThrow(/written by a newer one$/)
+    await expect(openPostgresStore({ connectionString })).rejects.toThrow(/written by a newer Perdure; /)
     expect((await db.query('select version from schema_version')).rows).toEqual([{ version: '999' }])
   })
 

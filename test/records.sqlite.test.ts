@@ -97,7 +97,7 @@ test('a file that is no database, and one of a newer version, are refused untouc
   const db = new DatabaseSync(join(newer, 'records.db'))
   db.exec('PRAGMA user_version = 999')
   db.close()
-  await expect(openSqliteStore({ dataDir: newer })).rejects.toThrow(/written by a newer one$/)
+  await expect(openSqliteStore({ dataDir: newer })).rejects.toThrow(/written by a newer Perdure; /)
 })
 
 test('a file that stays locked is one clear line at the deadline', async () => {

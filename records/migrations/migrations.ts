@@ -1,4 +1,7 @@
-/** All schema changes in order; the schema's version is their count. Files are only ever added. */
+/**
+ * All schema changes in order; the schema's version is their count. Files are only ever added. Decides whether this
+ * version may use a database that it finds, and what brings an older one up to date; touches none itself.
+ */
 import { predictions } from './0001-predictions.ts'
 import { jobs } from './0002-jobs.ts'
 import { files } from './0003-files.ts'
@@ -16,23 +19,43 @@ export interface SchemaWords {
 
 export type Migration = (words: SchemaWords) => string[]
 
-export const migrations: readonly Migration[] = [
-  predictions,
-  jobs,
-  files,
-  validations,
-  keyAge,
-  tracking,
-  webhooks,
-  sync,
-]
+export interface Schema {
+  migrations: readonly Migration[]
+  /**
+   * The schema that the last release knows. Its processes run on, and may start against, what this version has
+   * migrated: so every later migration only adds (tables, indexes, columns with a default), and what goes away goes
+   * one release after the last code that used it. Raised to the count of migrations when a release is made.
+   */
+  lastRelease: number
+}
 
-/** Throws if the database was written by a newer version; else the statements that bring it up to date. */
-export function pendingStatements(version: number, words: SchemaWords): string[] {
-  if (version > migrations.length) {
+export const schema: Schema = {
+  migrations: [predictions, jobs, files, validations, keyAge, tracking, webhooks, sync],
+  lastRelease: 8,
+}
+
+/** What a database says of itself. */
+export interface FoundSchema {
+  version: number
+  /** The smallest schema whose code may use it; recorded by whoever migrated it. Absent in databases before 0.1.0. */
+  oldest?: number | null
+}
+
+/** Whether nothing has to be done. Throws if the database has left this version behind. */
+export function isCurrent({ version, oldest }: FoundSchema, { migrations }: Schema): boolean {
+  if ((oldest ?? version) > migrations.length) {
     throw new Error(
-      `The record database has schema ${version}, this version of Perdure knows ${migrations.length}: it was written by a newer one`,
+      `its schema ${version} was written by a newer Perdure; it can be used from schema ${oldest ?? version} on, this version knows ${migrations.length}`,
     )
   }
+  return version >= migrations.length
+}
+
+export function pendingStatements(version: number, { migrations }: Schema, words: SchemaWords): string[] {
   return migrations.slice(version).flatMap((migration) => migration(words))
+}
+
+/** What is recorded once those statements have run. */
+export function reached({ migrations, lastRelease }: Schema): { version: number; oldest: number } {
+  return { version: migrations.length, oldest: lastRelease }
 }

@@ -1,10 +1,11 @@
 /** Where records of a test lie and how they are opened; free of vitest, for child processes too. */
 import type { StoreOptions } from '../../records/composed-store.ts'
+import type { Schema } from '../../records/migrations/migrations.ts'
 import { openPostgresStore } from '../../records/postgres.ts'
 import { openSqliteStore } from '../../records/sqlite.ts'
 import type { Store } from '../../records/store.ts'
 
-export type OpenOptions = StoreOptions & { writeDeadlineMs?: number }
+export type OpenOptions = StoreOptions & { writeDeadlineMs?: number; schema?: Schema }
 
 /** As JSON, so that another process can open the same place. */
 export type Place = { kind: 'sqlite'; dataDir: string } | { kind: 'postgres'; connectionString: string }
