@@ -1,4 +1,5 @@
 /** Ports on the loopback interface: finds free ones and says whether one is taken. */
+import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 
@@ -10,6 +11,19 @@ export async function freePorts(count: number): Promise<number[]> {
   const ports = servers.map((server) => (server.address() as AddressInfo).port)
   await Promise.all(servers.map(closed))
   return ports
+}
+
+/**
+ * Free ports for servers that are killed and started again on the same ones: below those that the system hands out,
+ * so that no connection takes one in the meantime.
+ */
+export async function lastingPorts(count: number): Promise<number[]> {
+  const ports = new Set<number>()
+  while (ports.size < count) {
+    const port = randomInt(12_000, 32_000)
+    if (await isFree(port)) ports.add(port)
+  }
+  return [...ports]
 }
 
 export async function isFree(port: number): Promise<boolean> {

@@ -16,6 +16,7 @@ import { provide as kubernetes } from './kubernetes.mjs'
 import { provide as postgres } from './postgres.mjs'
 import { findExecutable, run } from './run.mjs'
 import { provide as s3 } from './s3.mjs'
+import { provide as temporalServer } from './temporal-server.mjs'
 
 const root = join(import.meta.dirname, '..')
 
@@ -27,11 +28,13 @@ const tools = {
   },
   python: async () => {
     const script = join(import.meta.dirname, 'python-venv.mjs')
-    const sets = ['cog', 'mlserver', 'kserve', 'clients']
+    const sets = ['cog', 'mlserver', 'kserve', 'clients', 'replicate']
     await run('python', process.execPath, [script, ...sets], { limitMs: 20 * 60_000 })
     return `environments ${sets.join(', ')}`
   },
   postgres,
+  // Nothing in any cache: most of ten minutes of two cores, and the next run goes on from there.
+  'temporal-server': () => temporalServer(process.env.PERDURE_FULL ? undefined : 10 * 60_000),
   chromium,
   // With nothing in any cache the builds take half an hour of two cores: that is for --full, like real nodes.
   kubernetes: async () => {

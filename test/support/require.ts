@@ -8,6 +8,7 @@ export const needs = [
   'docker',
   'python',
   'postgres',
+  'temporal-server',
   'chromium',
   'kubernetes',
   'java',

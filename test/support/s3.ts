@@ -13,9 +13,9 @@ import {
   S3Client,
 } from '@aws-sdk/client-s3'
 import { onTestFinished, vi } from 'vitest'
+import { freePorts } from '../../dev/free-ports.ts'
 import { makeS3Files, type S3Settings } from '../../records/s3-files.ts'
 import { s3Server } from '../../scripts/s3.mjs'
-import { freePort } from './postgres.ts'
 import { requirement } from './require.ts'
 
 export const s3 = requirement(
@@ -38,7 +38,7 @@ export async function s3Bucket(): Promise<Bucket> {
   const folder = mkdtempSync(join(tmpdir(), 'perdure-s3-'))
   for (const name of ['data', 'iam']) mkdirSync(join(folder, name))
   const credentials = { accessKeyId: 'perdure', secretAccessKey: randomBytes(12).toString('hex') }
-  const port = await freePort()
+  const [port] = await freePorts(1)
   const server = spawn(
     s3Server() ?? '',
     [
