@@ -53,6 +53,17 @@ export const Model = z
   .meta({ id: 'Model' })
 export type Model = z.infer<typeof Model>
 
+/** A version of a model as Replicate's clients read it: enough for them to run it. */
+export const ModelVersion = z
+  .object({
+    id: z.string(),
+    created_at: z.string().meta({ description: 'Not known: 1970' }),
+    cog_version: z.string(),
+    openapi_schema: z.record(z.string(), z.unknown()).meta({ description: 'Not known: empty' }),
+  })
+  .meta({ id: 'ModelVersion' })
+export type ModelVersion = z.infer<typeof ModelVersion>
+
 export const ModelList = z
   .object({
     next: z.string().nullable(),

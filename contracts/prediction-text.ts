@@ -84,7 +84,8 @@ export function objectText(
       ...(ended !== null && startedAt !== null && { predict_time: seconds(startedAt, ended) }),
       ...(ended !== null && { total_time: seconds(createdAt, ended) }),
     },
-    urls: { get: self, cancel: `${self}/cancel`, stream: `${self}/events` },
+    // Replicate's client for Python ends at an event whose name it does not know.
+    urls: { get: self, cancel: `${self}/cancel`, stream: `${self}/events?only=output,error,done` },
     ...(retryOf !== undefined && { retry_of: retryOf }),
   }
   const payloads = `"input":${inputText(inputs)},"output":${outputText(record)}`

@@ -1,6 +1,6 @@
 /** Types of python-venv.mjs, which stays plain JavaScript so that any Node ≥ 20 runs it. */
 
-export type VenvName = 'cog' | 'mlserver' | 'kserve' | 'clients'
+export type VenvName = 'cog' | 'mlserver' | 'kserve' | 'clients' | 'replicate'
 
 export interface Venv {
   /** Path of the interpreter. */

@@ -19,6 +19,7 @@ export const requirements = {
   mlserver: ['mlserver==1.7.1', 'mlserver-sklearn==1.7.1', 'scikit-learn==1.9.1', 'uvloop==0.21.0'],
   kserve: ['kserve==0.21.0', 'scikit-learn==1.9.1', 'joblib==1.6.0'],
   clients: ['tritonclient[http]==2.73.0'],
+  replicate: ['replicate==1.0.7'],
 }
 
 const lockBeatMs = 2_000

@@ -68,3 +68,18 @@ describe('GET /v1/models/{owner}/{name}', () => {
     expect((await get('/v1/models/nobody/iris')).status).toBe(404)
   })
 })
+
+describe('GET /v1/models/{owner}/{name}/versions/{version}', () => {
+  test('finds what a prediction can be made of', async () => {
+    const { get } = await startTestApi(table)
+    const found = await get('/v1/models/perdure/iris/versions/2')
+    expect(found.status).toBe(200)
+    expect(await found.json()).toEqual({
+      id: '2',
+      created_at: '1970-01-01T00:00:00.000Z',
+      cog_version: '',
+      openapi_schema: {},
+    })
+    expect((await get('/v1/models/perdure/iris/versions/3')).status).toBe(404)
+  })
+})

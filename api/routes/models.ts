@@ -1,7 +1,7 @@
 /** `GET /v1/models…`: the routing table as callers may see it. Shows no addresses. */
 import { createRoute } from '@hono/zod-openapi'
 import { z } from 'zod'
-import { Model, ModelList } from '../../contracts/http.ts'
+import { Model, ModelList, ModelVersion } from '../../contracts/http.ts'
 import type { ModelRoute } from '../../platforms/routing.ts'
 import { ok, problems } from '../described.ts'
 import { ownedName } from '../prediction-object.ts'
@@ -32,6 +32,16 @@ const ownedRoute = createRoute({
   responses: { 200: ok(Model, 'Its line, and how it did lately'), ...problems(400, 404, 503) },
 })
 
+const versionRoute = createRoute({
+  method: 'get',
+  path: '/v1/models/{owner}/{name}/versions/{version}',
+  summary: 'One version of a model',
+  description:
+    "Replicate's client for Python asks for it before it gives the output of `owner/name:version`.",
+  request: { params: z.object({ owner: z.string(), name: z.string(), version: z.string() }) },
+  responses: { 200: ok(ModelVersion, 'It can be run'), ...problems(400, 404) },
+})
+
 export function mountModels(app: Api, deps: ApiDeps): void {
   const { routing, store } = deps
 
@@ -51,6 +61,16 @@ export function mountModels(app: Api, deps: ApiDeps): void {
   mount(app, deps, ownedRoute, 'modern', (c) =>
     described(routing.resolveOwned(param(c, 'owner'), param(c, 'name'))),
   )
+  mount(app, deps, versionRoute, 'modern', (c) => {
+    const version = param(c, 'version')
+    routing.resolveVersion(version)
+    return json({
+      id: version,
+      created_at: new Date(0).toISOString(),
+      cog_version: '',
+      openapi_schema: {},
+    } satisfies ModelVersion)
+  })
 }
 
 function modelOf(model: ModelRoute): Model {

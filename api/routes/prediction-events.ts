@@ -13,7 +13,8 @@ const route = createRoute({
   method: 'get',
   path: '/v1/predictions/{id}/events',
   summary: 'Events of a prediction: status, output, error, done',
-  request: { params: z.object({ id: z.string() }) },
+  description: '`Last-Event-ID` resumes. `only=output,error,done` leaves out the others.',
+  request: { params: z.object({ id: z.string() }), query: z.object({ only: z.string().optional() }) },
   responses: {
     200: { content: { 'text/event-stream': { schema: z.string() } }, description: 'Until `done`' },
     ...problems(404, 503),
@@ -41,6 +42,7 @@ export function mountPredictionEvents(app: Api, { service, store, ...deps }: Api
     const first = await store.get(id)
     if (first === undefined) throw new ServiceError('not_found', 'prediction not found')
     let sent = Number(c.req.header('last-event-id')) || 0
+    const only = c.req.query('only')?.split(',')
     let record: StoredPrediction | undefined = first
     let lastSentMs = performance.now()
     let left = false
@@ -48,7 +50,9 @@ export function mountPredictionEvents(app: Api, { service, store, ...deps }: Api
     const frames = new ReadableStream<Uint8Array>({
       async pull(controller) {
         while (!left) {
-          const news = record === undefined ? [] : eventsOf(record).filter((event) => event.id > sent)
+          const news = (record === undefined ? [] : eventsOf(record)).filter(
+            ({ id, event }) => id > sent && (only === undefined || only.includes(event)),
+          )
           if (news.length > 0) {
             controller.enqueue(Buffer.from(news.map(frameOf).join('')))
             sent = news.at(-1)?.id ?? sent

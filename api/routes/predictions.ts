@@ -121,7 +121,8 @@ export function mountPredictions(app: Api, deps: ApiDeps, settings: ApiSettings)
         waitMs === undefined ? await store.get(accepted.id) : await service.waitFor(accepted.id, waitMs),
       )
       const inTime = waitMs === undefined || isTerminal(record.status)
-      return jsonText(await shown(c, record, retryOf), inTime ? 201 : 202)
+      // Of a wait that ran out, the official clients go on to poll only what reads `starting`.
+      return jsonText(await shown(c, inTime ? record : waiting(record), retryOf), inTime ? 201 : 202)
     })
   }
 
@@ -182,6 +183,10 @@ export function mountPredictions(app: Api, deps: ApiDeps, settings: ApiSettings)
 function known(record: StoredPrediction | undefined): StoredPrediction {
   if (record === undefined) throw new ServiceError('not_found', 'prediction not found')
   return record
+}
+
+function waiting(record: StoredPrediction): StoredPrediction {
+  return { ...record, status: 'pending' }
 }
 
 /** Where the caller found us: its links must lead there again. */
