@@ -71,6 +71,8 @@ export interface Steps {
   before?(id: string): Promise<Step | undefined>
   /** In a place. */
   call(id: string): Promise<Step>
+  /** Where no place was to be had: whether it has ended meanwhile, by a cancel or its deadline. */
+  without(id: string): Promise<Step | undefined>
   /** Once the place is free again: an ended prediction may owe its provider a cancel, others a message. */
   after(id: string, next: Step): Promise<Step>
 }
@@ -85,13 +87,23 @@ export function makeSteps(deps: CallDeps, lane: Lane): Steps {
   const { store, held, processId, limits, outbox } = deps
   const mirrors = outbox?.mirrors ?? false
 
-  return { ...(mirrors && { before: beforeWork }), call: takeAndCall, after: settled }
+  return {
+    ...(mirrors && { before: beforeWork }),
+    call: takeAndCall,
+    without: endedMeanwhile,
+    after: settled,
+  }
 
   async function takeAndCall(id: string): Promise<Step> {
     const taken = await untilStored(() => store.take(id, processId, limits))
     const next = await afterTake(id, taken)
     const owes = mirrors || ('owes' in taken && taken.owes === true)
     return owes && next.kind === 'ended' ? { ...next, owes } : next
+  }
+
+  async function endedMeanwhile(id: string): Promise<Step | undefined> {
+    const status = (await untilStored(() => store.terminalAmong([id]))).get(id)
+    return status && { kind: 'ended', status, owes: true }
   }
 
   /** The external record service has to know a record before work on it begins. */
@@ -114,6 +126,9 @@ export function makeSteps(deps: CallDeps, lane: Lane): Steps {
         return { kind: 'ended', status: 'failed' }
       case 'terminal':
         return { kind: 'ended', status: taken.status }
+      case 'overdue':
+        await untilStored(() => store.endOverdue([id]))
+        return { kind: 'again' }
       case 'paused':
         return { kind: 'wait', open: { id, why: 'paused', waitMs: 0 } }
       case 'waiting':
@@ -209,8 +224,7 @@ export function makeSteps(deps: CallDeps, lane: Lane): Steps {
 
   /** A job's time limit runs from the first start of the prediction, whoever follows it. */
   function budgetMs(taken: Taken, target: ModelTarget): number {
-    const spentMs = limits.taskTimeoutMs - taken.remainingMs
-    return Math.min(taken.remainingMs, target.timeoutMs - spentMs)
+    return Math.min(taken.remainingMs, target.timeoutMs - taken.spentMs)
   }
 
   async function write(id: string, taken: Taken, outcome: Outcome, runMs: number): Promise<Step> {

@@ -30,6 +30,10 @@ export function makeFlightActivities(deps: FlyDeps): FlightActivities {
     async cancelOpen(ids) {
       await Promise.all(ids.map((id) => untilStored(() => deps.store.cancel(id))))
     },
+    async endOverdue(ids) {
+      const { nextMs } = await untilStored(() => deps.store.endOverdue(ids))
+      return nextMs === undefined ? {} : { nextMs }
+    },
   }
 }
 
@@ -91,7 +95,7 @@ function makeRound(deps: FlyDeps, input: FlyInput, modelPlaces: Places | undefin
 
   async function untilEndedOrOpen(id: string): Promise<void> {
     for (;;) {
-      const next = (await steps.before?.(id)) ?? (await inPlace(id))
+      const next = (await steps.before?.(id)) ?? (await inPlace(id)) ?? (await outOfPlace(id))
       if (next === undefined) return handBack({ id, why: 'untaken', waitMs: 0 })
       if (next.kind === 'ended') {
         report[next.status]++
@@ -113,6 +117,11 @@ function makeRound(deps: FlyDeps, input: FlyInput, modelPlaces: Places | undefin
       lastRunMs = Date.now()
     })
     return steps.after(id, next)
+  }
+
+  async function outOfPlace(id: string): Promise<Step | undefined> {
+    const next = await steps.without(id)
+    return next && steps.after(id, next)
   }
 
   async function enter(): Promise<Leave | undefined> {

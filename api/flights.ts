@@ -165,12 +165,14 @@ export function makeFlights(deps: FlightsDeps): Flights {
     const { target, priority, uid } = members[0]!.request
     const { platform } = target
     const only = target.concurrency === undefined ? {} : { model: target.name }
+    const deadlines = members.flatMap(({ request }) => request.cancelAfterMs ?? [])
+    const dated = deadlines.length === 0 ? {} : { deadlineInMs: Math.min(...deadlines) }
     const models = [...new Set(members.map(({ request }) => request.target.name))]
     try {
       await deps.temporal.startFlight(
         {
           prefix,
-          input: { ids, lane: deps.laneOf(platform), platform, heartbeatTimeoutMs, ...only },
+          input: { ids, lane: deps.laneOf(platform), platform, heartbeatTimeoutMs, ...only, ...dated },
           models,
           ...(priority === undefined ? {} : { priority }),
           ...(uid === '' ? {} : { fairnessKey: uid }),
@@ -221,7 +223,7 @@ export function makeFlights(deps: FlightsDeps): Flights {
 }
 
 function newPrediction(id: string, request: AcceptedRequest): NewPrediction {
-  const { target, inputs, uid, idempotency, webhook, sync } = request
+  const { target, inputs, uid, idempotency, webhook, sync, cancelAfterMs, retryOf } = request
   return {
     id,
     modelName: target.name,
@@ -231,5 +233,7 @@ function newPrediction(id: string, request: AcceptedRequest): NewPrediction {
     ...(idempotency === undefined ? {} : { idempotency }),
     ...(webhook === undefined ? {} : { webhook }),
     ...(sync === undefined ? {} : { sync }),
+    ...(cancelAfterMs === undefined ? {} : { cancelAfterMs }),
+    ...(retryOf === undefined ? {} : { retryOf }),
   }
 }

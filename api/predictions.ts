@@ -18,6 +18,10 @@ export interface AcceptedRequest {
   sync?: boolean
   /** Whom to tell of its events; flights only. */
   webhook?: WebhookOrder
+  /** From its acceptance on; not ended by then, it is canceled. Flights only. */
+  cancelAfterMs?: number
+  /** The prediction whose input it repeats; flights only. */
+  retryOf?: string
 }
 
 export interface PredictionService {

@@ -10,6 +10,8 @@ export interface FlightInput {
   model?: string
   /** Of the flying activity: 2 s, growing to 10 s with the model's observed run time. */
   heartbeatTimeoutMs: number
+  /** Until the first of its predictions has to have ended; absent = none has a deadline of its own. */
+  deadlineInMs?: number
 }
 
 export interface FlightResult {
@@ -55,6 +57,14 @@ export interface UnstartedFlight {
   heartbeatTimeoutMs: number
   ids: string[]
   models: string[]
+  /** As in `FlightInput`. */
+  deadlineInMs?: number
+}
+
+/** What became of predictions with deadlines of their own. */
+export interface OverdueReport {
+  /** Until the next deadline of those still open; absent = none of them has one. */
+  nextMs?: number
 }
 
 export interface SettleReport {
@@ -71,6 +81,8 @@ export interface FlightActivities {
   fly(input: FlyInput): Promise<FlyReport>
   /** `canceled` in the store for every id that is still open. */
   cancelOpen(ids: string[]): Promise<void>
+  /** Ends those whose own deadline has passed, whoever holds them. */
+  endOverdue(ids: string[]): Promise<OverdueReport>
 }
 
 export interface GuardActivities {

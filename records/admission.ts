@@ -196,14 +196,13 @@ export function makeAdmission(dialect: Dialect, outbox: Outbox, keyLifetimeMs: n
         }
         inserts.push(
           insertWaiting({
-            ...rowOf(item),
+            ...rowOf(item, now),
             queue,
             platform: flight.platform,
             queueNum: waiting,
             queueId: flightIdOf(flight.prefix),
             flight: flight.prefix,
             sync: item.sync ? 1 : 0,
-            now,
           }),
           insertInputs({ id: item.id, inputs: item.inputs }),
           outbox.created(item, 'pending', waiting, now),
@@ -228,7 +227,7 @@ export function makeAdmission(dialect: Dialect, outbox: Outbox, keyLifetimeMs: n
       if (repeated !== undefined) return { outcome: 'begun', token: repeated.token }
       const taken = yield* claim(idempotency, id, now)
       if (taken !== undefined) return taken
-      yield* insertRunning({ ...rowOf(prediction), queue, platform, queueId: '', holder: processId, now })
+      yield* insertRunning({ ...rowOf(prediction, now), queue, platform, queueId: '', holder: processId })
       yield* insertInputs({ id, inputs: prediction.inputs })
       yield* outbox.created(prediction, 'running', 0, now)
       return { outcome: 'begun', token: 1 }

@@ -8,10 +8,19 @@ import { makeJobs } from './jobs.ts'
 import { makeListing } from './listing.ts'
 import { makeOutbox } from './outbox.ts'
 import { makeProcessRows } from './process-rows.ts'
+import { makeProgress } from './progress.ts'
 import { makeQueues } from './queues.ts'
 import { expiryChunk, makeRetention } from './retention.ts'
 import type { Dialect } from './statement.ts'
-import type { Admission, NewSyncPrediction, NewTask, ProcessRole, Store, TaskChange } from './store.ts'
+import type {
+  Admission,
+  NewSyncPrediction,
+  NewTask,
+  ProcessRole,
+  Progress,
+  Store,
+  TaskChange,
+} from './store.ts'
 import { makeTakes, type ReleaseRequest, type TakeRequest } from './takes.ts'
 import { makeTasks } from './tasks.ts'
 import { makeTrackingStore } from './tracking-rows.ts'
@@ -55,6 +64,7 @@ export function composeStore(
   const takes = makeTakes(dialect, outbox)
   const jobs = makeJobs(dialect)
   const endings = makeEndings(dialect, outbox, jobs)
+  const progress = makeProgress(dialect, outbox)
   const queues = makeQueues(dialect)
   const listing = makeListing(dialect)
   const processes = makeProcessRows(dialect)
@@ -95,6 +105,16 @@ export function composeStore(
   const cancel = oneByOne(
     (id: string) => [id],
     (id, now) => endings.cancel(id, now),
+  )
+  const endOverdue = oneByOne(
+    (ids: readonly string[]) => ids,
+    (ids, now) => endings.endOverdue(ids, now),
+  )
+  // Whatever the run has given comes again with the next look at it.
+  const note = soft(
+    oneByOne(ownId<{ id: string; token: number; progress: Progress }>, (r, now) =>
+      progress.note(r.id, r.token, r.progress, now),
+    ),
   )
   const deletePending = oneByOne(everything, (r: { queue: string; modelName: string | undefined }, now) =>
     endings.deletePending(r.queue, r.modelName, now),
@@ -164,6 +184,8 @@ export function composeStore(
     transition: (id, to, fields, token) => engine.write(transition, { id, to, fields, token }),
     discard: (ids) => engine.write(discard, ids),
     cancel: (id) => engine.write(cancel, id),
+    endOverdue: (ids) => engine.write(endOverdue, ids),
+    progress: (id, token, seen) => engine.write(note, { id, token, progress: seen }),
     deletePending: (queue, modelName) => engine.write(deletePending, { queue, modelName }),
 
     pause: (queue) => engine.write(pause, queue),

@@ -6,7 +6,7 @@ import type { Ordered } from './delivery-rows.ts'
 import type { Jobs } from './jobs.ts'
 import type { Outbox } from './outbox.ts'
 import { type Dialect, type Operation, together } from './statement.ts'
-import type { CancelResult, TransitionFields, TransitionResult } from './store.ts'
+import type { CancelResult, Overdue, TransitionFields, TransitionResult } from './store.ts'
 
 export interface TransitionRequest {
   id: string
@@ -20,7 +20,7 @@ export function makeEndings(dialect: Dialect, outbox: Outbox, jobs: Jobs) {
     dialect.locking(
       db
         .selectFrom('predictions')
-        .select(['id', 'status', 'token', 'webhook'])
+        .select(['id', 'status', 'token', 'webhook', 'deadline_at'])
         .where(dialect.among('id', p.ids))
         .orderBy('id'),
     ),
@@ -75,6 +75,20 @@ export function makeEndings(dialect: Dialect, outbox: Outbox, jobs: Jobs) {
       .where((is) => is.or([is(is.val(p.modelName), '=', ''), is('model_name', '=', p.modelName)]))
       .returning(['id', 'webhook']),
   )
+  const dated = dialect.prepare((db, p: { ids: string }) =>
+    dialect.locking(
+      db
+        .selectFrom('predictions')
+        .select(['id', 'webhook', 'queue', 'started_at', 'deadline_at'])
+        .where(dialect.among('id', p.ids))
+        .where('deadline_at', 'is not', null)
+        .where('status', 'in', ['pending', 'running'])
+        .orderBy('id'),
+    ),
+  )
+  const pausedQueue = dialect.prepare((db, p: { name: string }) =>
+    db.selectFrom('queues').select('paused').where('name', '=', p.name),
+  )
   const processState = dialect.prepare((db, p: { id: string }) =>
     db.selectFrom('processes').select('state').where('id', '=', p.id),
   )
@@ -97,12 +111,20 @@ export function makeEndings(dialect: Dialect, outbox: Outbox, jobs: Jobs) {
     db
       .selectFrom('flights')
       .innerJoin('predictions', 'predictions.flight', 'flights.prefix')
-      .select(['prefix', 'flights.platform', 'lane', 'heartbeat_timeout_ms', 'predictions.id', 'model_name'])
+      .select(['prefix', 'flights.platform', 'lane', 'heartbeat_timeout_ms'])
+      .select(['predictions.id', 'model_name', 'deadline_at'])
       .where('process_id', '=', p.processId)
       .where('started', '=', 0)
       .where('status', 'in', ['pending', 'running'])
       .orderBy('seq'),
   )
+
+  /** Why a prediction has not begun by its deadline: the state of its queue. */
+  function* waitedFor(queue: string): Operation<string> {
+    const [is] = yield* pausedQueue({ name: queue })
+    const pending = (yield* countPending({ queue }))[0]?.pending ?? 0
+    return `the deadline passed before the start: ${is?.paused === 1 ? 'the queue is paused, ' : ''}${pending} waiting`
+  }
 
   function* ended(rows: readonly Ordered[], now: number): Operation<void> {
     yield* outbox.changed(
@@ -127,10 +149,11 @@ export function makeEndings(dialect: Dialect, outbox: Outbox, jobs: Jobs) {
         } else if (isTerminal(row.status) || (to === 'failed' && token !== row.token)) {
           results.push({ changed: false, status: row.status })
         } else {
-          writes.push(end({ id, status: to, ...endFields(fields, to), now }))
+          const { ended, given } = byDeadline(row, to, fields, now)
+          writes.push(end({ id, status: ended, ...endFields(given, ended), now }))
           if (fields.outputs !== undefined) writes.push(insertOutputs({ id, outputs: fields.outputs }))
           if (fields.cancelJob === true) writes.push(jobs.cancelDue([id]))
-          results.push({ changed: true, status: to })
+          results.push({ changed: true, status: ended })
           changed.push(row)
         }
       }
@@ -153,6 +176,22 @@ export function makeEndings(dialect: Dialect, outbox: Outbox, jobs: Jobs) {
       yield* jobs.cancelDue([id])
       yield* ended([row], now)
       return { outcome: 'canceled' }
+    },
+
+    *endOverdue(predictionIds: readonly string[], now: number): Operation<Overdue> {
+      const open = yield* dated({ ids: JSON.stringify(predictionIds) })
+      const due = open.filter((row) => row.deadline_at !== null && row.deadline_at <= now)
+      for (const row of due) {
+        const begun = row.started_at !== null
+        const fields: TransitionFields = begun
+          ? { errorCode: 'prediction_canceled', errorInfo: deadlineText }
+          : { errorCode: 'prediction_aborted', errorInfo: yield* waitedFor(row.queue) }
+        yield* end({ id: row.id, status: 'canceled', ...endFields(fields, 'canceled'), now })
+      }
+      yield* jobs.cancelDue(due.map(({ id }) => id))
+      yield* ended(due, now)
+      const later = open.flatMap(({ deadline_at: at }) => (at !== null && at > now ? [at - now] : []))
+      return { ended: due.map(({ id }) => id), ...(later.length > 0 && { nextMs: Math.min(...later) }) }
     },
 
     *deletePending(
@@ -181,7 +220,7 @@ export function makeEndings(dialect: Dialect, outbox: Outbox, jobs: Jobs) {
       const flights = new Map<string, UnstartedFlight>()
       for (const row of yield* unstarted({ processId })) {
         const { prefix, platform, lane, heartbeat_timeout_ms: heartbeatTimeoutMs } = row
-        const flight = flights.get(prefix) ?? {
+        const flight: UnstartedFlight = flights.get(prefix) ?? {
           prefix,
           platform,
           lane,
@@ -191,11 +230,31 @@ export function makeEndings(dialect: Dialect, outbox: Outbox, jobs: Jobs) {
         }
         flight.ids.push(row.id)
         if (!flight.models.includes(row.model_name)) flight.models.push(row.model_name)
+        if (row.deadline_at !== null) {
+          const inMs = Math.max(0, row.deadline_at - now)
+          flight.deadlineInMs = Math.min(inMs, flight.deadlineInMs ?? inMs)
+        }
         flights.set(prefix, flight)
       }
       return { interrupted: interrupted.length, flights: [...flights.values()] }
     },
   }
+}
+
+const deadlineText = 'the deadline passed while it ran'
+
+/** Out of time and past its own deadline: the deadline is what ended it. */
+function byDeadline(
+  { deadline_at: deadline }: { deadline_at: number | null },
+  to: TerminalStatus,
+  given: TransitionFields,
+  now: number,
+): { ended: TerminalStatus; given: TransitionFields } {
+  const isOverdue =
+    to === 'failed' && given.errorCode === 'prediction_timeout' && deadline !== null && deadline <= now
+  if (!isOverdue) return { ended: to, given }
+  const because = { errorCode: 'prediction_canceled', errorInfo: deadlineText }
+  return { ended: 'canceled', given: { ...given, ...because } }
 }
 
 function endFields(fields: TransitionFields, to: TerminalStatus) {

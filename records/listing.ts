@@ -1,7 +1,7 @@
 /** Reading predictions: one, a page, or which of many are terminal. Never writes. */
 import { ServiceError } from '../contracts/errors.ts'
 import type { TerminalStatus } from '../contracts/statuses.ts'
-import { shownColumns, storedFrom } from './rows.ts'
+import { shownColumns, shownOutputs, storedFrom } from './rows.ts'
 import type { Dialect, Operation, Question, Value } from './statement.ts'
 import type { ListFilter, Page, StoredPrediction } from './store.ts'
 import type { PredictionRow } from './tables.ts'
@@ -17,7 +17,7 @@ export function makeListing(dialect: Dialect) {
       .selectFrom('predictions')
       .leftJoin('prediction_outputs', 'prediction_outputs.id', 'predictions.id')
       .select(shownColumns.map((column) => `predictions.${column}` as const))
-      .select('outputs')
+      .select(shownOutputs)
       .where('predictions.id', '=', p.id),
   )
   const inputs = dialect.prepare((db, p: { id: string }) =>
@@ -53,7 +53,7 @@ export function makeListing(dialect: Dialect) {
           .selectFrom('predictions')
           .leftJoin('prediction_outputs', 'prediction_outputs.id', 'predictions.id')
           .select(shownColumns.map((column) => `predictions.${column}` as const))
-          .select('outputs')
+          .select(shownOutputs)
           .where('seq', '<', p.before)
           .orderBy('seq', 'desc')
           .limit(p.limit)

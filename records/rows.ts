@@ -1,6 +1,6 @@
 /** A prediction as a row and as the store shows it. Pure translation; no statements. */
 import type { PlatformName } from '../contracts/names.ts'
-import type { NewPrediction, StoredPrediction } from './store.ts'
+import type { NewPrediction, StoredPrediction, WebhookOrder } from './store.ts'
 import type { PredictionRow } from './tables.ts'
 
 /** The parameters every new row needs. */
@@ -14,11 +14,23 @@ export type NewRow = {
   platform: PlatformName
   /** JSON of a `WebhookOrder`; empty = none. */
   webhook: string
+  deadline: number | null
+  retryOf: string
   now: number
 }
 
-export function rowOf({ id, modelName, modelVersion, uid, webhook }: NewPrediction) {
-  return { id, modelName, modelVersion, uid, webhook: webhook === undefined ? '' : JSON.stringify(webhook) }
+export function rowOf(prediction: NewPrediction, now: number) {
+  const { id, modelName, modelVersion, uid, webhook, cancelAfterMs, retryOf = '' } = prediction
+  return {
+    id,
+    modelName,
+    modelVersion,
+    uid,
+    webhook: webhook === undefined ? '' : JSON.stringify(webhook),
+    deadline: cancelAfterMs === undefined ? null : now + cancelAfterMs,
+    retryOf,
+    now,
+  }
 }
 
 export function columns(row: NewRow) {
@@ -31,6 +43,8 @@ export function columns(row: NewRow) {
     queue_id: row.queueId,
     platform: row.platform,
     webhook: row.webhook,
+    deadline_at: row.deadline,
+    retry_of: row.retryOf,
     created_at: row.now,
   }
 }
@@ -52,9 +66,17 @@ export const shownColumns = [
   'uid',
   'platform',
   'attempts',
+  'deadline_at',
+  'retry_of',
+  'webhook',
 ] as const satisfies readonly (keyof PredictionRow)[]
 
-type Shown = Pick<PredictionRow, (typeof shownColumns)[number]> & { outputs: string | null }
+/** The columns of `prediction_outputs` beside them, null where it has no row. */
+export const shownOutputs = ['outputs', 'partial', 'logs'] as const
+
+type Shown = Pick<PredictionRow, (typeof shownColumns)[number]> & {
+  [column in (typeof shownOutputs)[number]]: string | null
+}
 
 export function storedFrom(row: Shown): StoredPrediction {
   return {
@@ -75,6 +97,11 @@ export function storedFrom(row: Shown): StoredPrediction {
     uid: row.uid,
     platform: row.platform,
     attempts: row.attempts,
+    partial: row.partial ?? 'null',
+    logs: row.logs ?? '',
+    deadlineAt: row.deadline_at === null ? null : isoTime(row.deadline_at),
+    retryOf: row.retry_of,
+    ...(row.webhook !== '' && { webhook: JSON.parse(row.webhook) as WebhookOrder }),
   }
 }
 

@@ -38,6 +38,10 @@ export interface NewPrediction {
   sync?: boolean
   /** Whom to tell of its events. */
   webhook?: WebhookOrder
+  /** From its acceptance on; not ended by then, it is canceled. */
+  cancelAfterMs?: number
+  /** The prediction whose input it repeats. */
+  retryOf?: string
 }
 
 export interface IdempotencyKey {
@@ -106,8 +110,10 @@ export interface Taken {
   token: number
   /** Transient failures so far. */
   failures: number
-  /** What is left of the budget. */
+  /** What is left of the budget, or a little longer than to the prediction's own deadline. */
   remainingMs: number
+  /** Since it was first taken. */
+  spentMs: number
   /** When it was accepted and first taken, in milliseconds of the store's clock since 1970. */
   createdAtMs: number
   startedAtMs: number
@@ -127,6 +133,8 @@ export type NotTaken =
   | { outcome: 'waiting'; retryInMs: number; code: string }
   /** In the hands of `holder`, which is not known to be dead. `remainingMs`: until a take answers `timed_out`. */
   | { outcome: 'held'; holder: string; remainingMs: number }
+  /** Its own deadline has passed: `endOverdue` ends it. */
+  | { outcome: 'overdue' }
   /** Out of budget (while another live process holds it: 2 s later) or of attempts: write `failed` with this token. */
   | { outcome: 'timed_out'; token: number }
   | { outcome: 'exhausted'; token: number }
@@ -177,6 +185,28 @@ export interface StoredPrediction {
   uid: string
   platform: PlatformName
   attempts: number
+  /** What the run has given so far; `null` text if nothing. Kept as it was when the prediction ends. */
+  partial: JsonText
+  logs: string
+  /** Null = it has none of its own. */
+  deadlineAt: string | null
+  retryOf: string
+  webhook?: WebhookOrder
+}
+
+/** What a run in progress shows; absent = nothing new. */
+export interface Progress {
+  /** All output so far. */
+  output?: JsonText
+  /** All logs so far. */
+  logs?: string
+}
+
+export interface Overdue {
+  /** Ended by this call. */
+  ended: string[]
+  /** Until the next deadline of the others; absent = none of them has one. */
+  nextMs?: number
 }
 
 export interface ListFilter {
@@ -284,6 +314,10 @@ export interface Store {
   /** `failed` ("task queue failed") where still `pending`; frees their idempotency keys. Returns the ids NOT discarded because they are already in work or terminal. */
   discard(ids: readonly string[]): Promise<string[]>
   cancel(id: string): Promise<CancelResult>
+  /** Those of `ids` past their own deadline end: `canceled`, or aborted if they had not begun. */
+  endOverdue(ids: readonly string[]): Promise<Overdue>
+  /** Notes what a run has given so far. True if its caller is to be told: the outbox has a message. */
+  progress(id: string, token: number, progress: Progress): Promise<boolean>
   /** Every `pending` record of the queue becomes `canceled`; optionally of one model only. */
   deletePending(queue: string, modelName?: string): Promise<{ deleted: number; pending: number }>
 

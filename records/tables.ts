@@ -10,7 +10,7 @@ import type { ValidationTables } from './validations.ts'
 export interface Tables extends TrackingTables, ValidationTables, DeliveryTables {
   predictions: PredictionTable
   prediction_inputs: { id: string; inputs: string }
-  prediction_outputs: { id: string; outputs: string }
+  prediction_outputs: OutputTable
   flights: FlightTable
   idempotency_keys: { key: string; fingerprint: string; prediction_id: string; created_at: number }
   queues: { name: string; paused: number }
@@ -19,6 +19,18 @@ export interface Tables extends TrackingTables, ValidationTables, DeliveryTables
   /** `prediction_id` is empty for uploads without a token. */
   files: { name: string; prediction_id: string; created_at: number }
   outbox: { seq: Generated<number>; prediction_id: string; kind: string; body: string; created_at: number }
+}
+
+export interface OutputTable {
+  id: string
+  /** `null` text until known. */
+  outputs: string
+  /** What a run has given so far; null if nothing. */
+  partial: string | null
+  logs: Generated<string>
+  /** When a webhook last told of `partial`. */
+  output_told_at: Generated<number>
+  logs_told_at: Generated<number>
 }
 
 export type KnownState = Exclude<ProcessState, 'unknown'>
@@ -61,6 +73,10 @@ export interface PredictionTable {
   sync: Generated<number>
   /** The process of a direct call; empty for flights. */
   owner: Generated<string>
+  /** `Cancel-After`: not ended by then, it is canceled. Null = never. */
+  deadline_at: number | null
+  /** The prediction whose input it repeats; empty = none. */
+  retry_of: Generated<string>
 }
 
 export type PredictionRow = Selectable<PredictionTable>

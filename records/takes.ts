@@ -52,6 +52,7 @@ export function makeTakes(dialect: Dialect, outbox: Outbox) {
           'retry_code',
           'webhook',
           'sync',
+          'deadline_at',
         ])
         .where(dialect.among('id', p.ids))
         .orderBy('id'),
@@ -172,6 +173,7 @@ type Row = Pick<
   | 'retry_code'
   | 'webhook'
   | 'sync'
+  | 'deadline_at'
 >
 
 interface Circumstances {
@@ -186,7 +188,10 @@ function judge(request: TakeRequest, row: Row | undefined, at: Circumstances): T
   const owed = row.webhook === '' ? {} : { owes: true as const }
   if (isTerminal(row.status)) return { outcome: 'terminal', status: row.status, ...owed }
   const { taskTimeoutMs, maxAttempts } = request.limits
-  const remainingMs = row.started_at === null ? taskTimeoutMs : row.started_at + taskTimeoutMs - at.now
+  const untilDeadlineMs = row.deadline_at === null ? Number.POSITIVE_INFINITY : row.deadline_at - at.now
+  if (untilDeadlineMs <= 0) return { outcome: 'overdue' }
+  const spentMs = row.started_at === null ? 0 : at.now - row.started_at
+  const remainingMs = taskTimeoutMs - spentMs
   const token = row.token + 1
   if (row.holder !== null && isInLiveHands(request, row.holder, at)) {
     return remainingMs + graceMs > 0
@@ -200,7 +205,13 @@ function judge(request: TakeRequest, row: Row | undefined, at: Circumstances): T
     return { outcome: 'waiting', retryInMs: row.retry_at - at.now, code: row.retry_code }
   }
   const { failures, platform, model_name: modelName, model_version: modelVersion } = row
-  const times = { remainingMs, createdAtMs: row.created_at, startedAtMs: row.started_at ?? at.now }
+  const times = {
+    // The flight ends it at its deadline; only when it has not by then does the call give up by itself.
+    remainingMs: Math.min(remainingMs, untilDeadlineMs + graceMs),
+    spentMs,
+    createdAtMs: row.created_at,
+    startedAtMs: row.started_at ?? at.now,
+  }
   const model = { modelName, modelVersion, platform }
   return { outcome: 'taken', token, failures, ...times, ...model, inputs: 'null', ...owed }
 }

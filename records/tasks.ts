@@ -75,6 +75,8 @@ export function makeTasks(
         queueId: '',
         platform: noPlatform,
         webhook: '',
+        deadline: null,
+        retryOf: '',
         now,
       } as const
       if ((yield* insert({ ...row, status, queueNum })).length > 0) {

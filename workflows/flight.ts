@@ -4,9 +4,11 @@ import {
   condition,
   defineSignal,
   isCancellation,
+  log,
   proxyActivities,
   setCurrentDetails,
   setHandler,
+  sleep,
   upsertSearchAttributes,
   workflowInfo,
 } from '@temporalio/workflow'
@@ -40,7 +42,7 @@ export async function flight(input: FlightInput): Promise<FlightResult> {
   const rounds = makeRounds(input, totals)
   let cancellation: unknown
   try {
-    await rounds.untilEnded()
+    await rounds.withDeadlines(rounds.untilEnded)
   } catch (error) {
     if (!isCancellation(error)) throw error
     cancellation = error
@@ -129,7 +131,35 @@ function makeRounds(input: FlightInput, totals: FlightResult) {
     waiting = waiting.map((member) => ({ ...member, dueMs: 0 }))
   }
 
-  return { untilEnded, cancelOpen }
+  /** While `work` goes on, predictions end at their own deadlines, whoever holds them. */
+  async function withDeadlines(work: () => Promise<void>): Promise<void> {
+    const { deadlineInMs } = input
+    if (deadlineInMs === undefined) return work()
+    const scope = new CancellationScope()
+    const watch = scope
+      .run(() => endAtDeadlines(deadlineInMs))
+      .catch((error: unknown) => {
+        // What is taken later still finds its deadline passed.
+        if (!isCancellation(error)) log.error('deadlines are no longer watched', { error })
+      })
+    try {
+      await work()
+    } finally {
+      scope.cancel()
+      await watch
+    }
+  }
+
+  async function endAtDeadlines(firstInMs: number): Promise<void> {
+    for (let inMs: number | undefined = firstInMs; inMs !== undefined; ) {
+      await sleep(inMs)
+      inMs = (await activities.endOverdue(input.ids)).nextMs
+      // Those that wait for another try or for the queue have ended: what they owe is sent now.
+      woken = true
+    }
+  }
+
+  return { untilEnded, cancelOpen, withDeadlines }
 }
 
 function summaryOf(ids: readonly string[]): string {

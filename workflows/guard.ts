@@ -45,14 +45,15 @@ async function watchAndSettle({ processId, flightQueue }: GuardInput): Promise<v
 
 /** A flight that is under way already needs no second start: its id is taken, and that is an answer too. */
 async function startFlight(unstarted: UnstartedFlight, flightQueue: string): Promise<void> {
-  const { prefix, lane, platform, heartbeatTimeoutMs, ids, models } = unstarted
+  const { prefix, lane, platform, heartbeatTimeoutMs, ids, models, deadlineInMs } = unstarted
   const [model, ...others] = models
   const only = model !== undefined && others.length === 0 ? { model } : {}
+  const dated = deadlineInMs === undefined ? {} : { deadlineInMs }
   try {
     await startChild<typeof flight>(workflowNames.flight, {
       workflowId: flightIdOf(prefix),
       taskQueue: flightQueue,
-      args: [{ ids, lane, platform, heartbeatTimeoutMs, ...only }],
+      args: [{ ids, lane, platform, heartbeatTimeoutMs, ...only, ...dated }],
       parentClosePolicy: ParentClosePolicy.ABANDON,
       workflowIdReusePolicy: 'ALLOW_DUPLICATE',
       staticSummary: `started by ${workflowInfo().workflowId}`,

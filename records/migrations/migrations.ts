@@ -10,6 +10,8 @@ import { keyAge } from './0005-key-age.ts'
 import { tracking } from './0006-tracking.ts'
 import { webhooks } from './0007-webhooks.ts'
 import { sync } from './0008-sync.ts'
+import { deadlines } from './0009-deadlines.ts'
+import { progress } from './0010-progress.ts'
 
 /** Where the dialects differ. */
 export interface SchemaWords {
@@ -30,7 +32,7 @@ export interface Schema {
 }
 
 export const schema: Schema = {
-  migrations: [predictions, jobs, files, validations, keyAge, tracking, webhooks, sync],
+  migrations: [predictions, jobs, files, validations, keyAge, tracking, webhooks, sync, deadlines, progress],
   lastRelease: 8,
 }
 
