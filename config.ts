@@ -6,7 +6,17 @@ import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { parseEnv } from 'node:util'
 import type { PlatformWord } from './config/keys.ts'
-import { cache, listening, logging, mirror, runner, store, temporal, webhooks } from './config/parts.ts'
+import {
+  cache,
+  listening,
+  logging,
+  mirror,
+  runner,
+  store,
+  temporal,
+  tracing,
+  webhooks,
+} from './config/parts.ts'
 import { predictions } from './config/platforms.ts'
 import { type Reader, reader } from './config/reader.ts'
 import { ConfigError, type Env } from './config/values.ts'
@@ -43,6 +53,7 @@ function apiParts(read: Reader, platform?: PlatformWord, standards?: Env) {
     ...predictions(read, platform, standards),
     ...mirror(read),
     ...webhooks(read),
+    ...tracing(read),
     maxQueueSize: read('MAX_QUEUE_SIZE'),
     modelName: read('MODEL_NAME'),
     gate: read('GATE'),
@@ -71,6 +82,8 @@ export function loadWorker(env: Env = environment()) {
     ...predictions(read),
     ...mirror(read),
     ...webhooks(read),
+    ...tracing(read),
+    metricsAddress: read('PERDURE_METRICS_ADDRESS'),
     ...cache(read, env),
     shutdownDelayMs: read('SHUTDOWN_DELAY'),
     runner: runner(read, env),
@@ -86,6 +99,8 @@ export function loadRecords(env: Env = environment()) {
     ...logging(read),
     ...listening(read, '127.0.0.1:12000'),
     ...store(read),
+    ...tracing(read),
+    metricsAddress: read('PERDURE_METRICS_ADDRESS'),
     apiKey: read('SECRET_APIKEY'),
     queue: read('TASK_TYPE_NAME'),
   }

@@ -111,6 +111,13 @@ export const address = (standard: string, what: string): Key<Address> => ({
   parse: parseAddress,
 })
 
+/** An address to listen on that may be left out. */
+export const optionalAddress = (what: string): Key<Address | undefined> => ({
+  standard: '',
+  what,
+  parse: (given) => (given === '' ? undefined : parseAddress(given)),
+})
+
 /** An address of another service: kept as text once it is known to be one. */
 export function peer(standard: string, what: string): Key<string> {
   return {
@@ -149,6 +156,33 @@ export function list<T>(standard: string, what: string, item: (text: string) => 
         .split(/[\s,]+/)
         .filter(Boolean)
         .map(item),
+  }
+}
+
+/** `name=value` pairs with commas between them, values percent-encoded, as OpenTelemetry writes them. */
+export function pairs<T>(
+  what: string,
+  value: (text: string) => T,
+): Key<readonly { name: string; value: T }[]> {
+  return {
+    standard: '',
+    what,
+    parse: (given) =>
+      given.split(',').flatMap((pair) => {
+        if (pair.trim() === '') return []
+        const at = pair.indexOf('=')
+        const name = pair.slice(0, at).trim()
+        if (at < 1 || name === '') throw new Error('is no list of name=value pairs with commas between them')
+        return [{ name, value: value(decoded(pair.slice(at + 1).trim())) }]
+      }),
+  }
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
   }
 }
 

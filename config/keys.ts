@@ -8,6 +8,8 @@ import {
   type Key,
   list,
   oneOf,
+  optionalAddress,
+  pairs,
   peer,
   port,
   secret,
@@ -143,6 +145,49 @@ export const keys = {
   PERDURE_RUNNER_HOST: text('', 'Names the host of docker and process runners; required in containers'),
   DOCKER_HOST: text('', 'Engine of the docker runner; empty = unix:///var/run/docker.sock'),
   KUBECONFIG: text('', 'File of the kubernetes runner’s cluster; empty = the cluster the worker runs in'),
+
+  PERDURE_METRICS_ADDRESS: optionalAddress(
+    'Where a worker, or the record service alone, answers /metrics, /live and /ready; empty = nowhere. The API has them on its own port',
+  ),
+  OTEL_EXPORTER_OTLP_ENDPOINT: url(
+    '',
+    ['http:', 'https:'],
+    'Receiver of traces (OTLP over HTTP); /v1/traces is put behind it; empty = no traces',
+  ),
+  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: url('', ['http:', 'https:'], 'The same with its whole path; it wins'),
+  OTEL_EXPORTER_OTLP_PROTOCOL: oneOf(
+    'http/protobuf',
+    ['http/protobuf', 'http/json'],
+    'Encoding of traces; gRPC is not spoken',
+  ),
+  OTEL_EXPORTER_OTLP_HEADERS: pairs('Headers for the receiver, name=value,…', (given) => new Secret(given)),
+  OTEL_SERVICE_NAME: text(
+    '',
+    'Name in traces; empty = perdure-api, perdure-worker, perdure-records or perdure',
+  ),
+  OTEL_RESOURCE_ATTRIBUTES: pairs('More attributes of all spans, name=value,…', String),
+  OTEL_TRACES_SAMPLER: oneOf(
+    'parentbased_always_on',
+    [
+      'parentbased_always_on',
+      'parentbased_always_off',
+      'parentbased_traceidratio',
+      'always_on',
+      'always_off',
+      'traceidratio',
+    ],
+    'Which traces are recorded',
+  ),
+  OTEL_TRACES_SAMPLER_ARG: {
+    standard: '1',
+    what: 'Part of the traces that traceidratio keeps, 0 to 1',
+    parse(given: string): number {
+      const ratio = Number(given)
+      if (!(ratio >= 0 && ratio <= 1)) throw new Error(`"${given}" is not a number from 0 to 1`)
+      return ratio
+    },
+  },
+  OTEL_SDK_DISABLED: flag('false', 'No traces, whatever else is set'),
 
   PERDURE_URL: url('http://127.0.0.1:8000', ['http:', 'https:'], 'Where the perdure command finds the API'),
 

@@ -122,6 +122,27 @@ export function webhooks(read: Reader) {
   }
 }
 
+/** Traces; undefined = none are recorded. */
+export function tracing(read: Reader) {
+  const base = read('OTEL_EXPORTER_OTLP_ENDPOINT')
+  const own = read('OTEL_EXPORTER_OTLP_TRACES_ENDPOINT')
+  const service = read('OTEL_SERVICE_NAME')
+  const attributes = read('OTEL_RESOURCE_ATTRIBUTES')
+  const settings = {
+    url: own || `${base}/v1/traces`,
+    protocol: read('OTEL_EXPORTER_OTLP_PROTOCOL'),
+    headers: read('OTEL_EXPORTER_OTLP_HEADERS'),
+    resource: {
+      ...Object.fromEntries(attributes.map(({ name, value }) => [name, value])),
+      ...(service !== '' && { 'service.name': service }),
+    },
+    sampler: read('OTEL_TRACES_SAMPLER'),
+    ratio: read('OTEL_TRACES_SAMPLER_ARG'),
+  }
+  const off = read('OTEL_SDK_DISABLED') || (base === '' && own === '')
+  return { tracing: off ? undefined : settings }
+}
+
 /** What a served candidate inherits of the worker's environment. */
 const passedOn = ['PATH', 'HOME', 'LANG', 'TMPDIR'] as const
 const secretPrefix = 'PERDURE_SECRET_'

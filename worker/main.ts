@@ -15,6 +15,7 @@ import { type Mirror, makeMirror } from '../records/mirror.ts'
 import { openStore } from '../records/open.ts'
 import { openFiles } from '../records/open-files.ts'
 import type { HeldCalls, Store } from '../records/store.ts'
+import { untilThere } from '../records/until-there.ts'
 import { workflowBundle } from './bundle.ts'
 import { validationSettings } from './runners.ts'
 import { installRuntime } from './runtime.ts'
@@ -35,7 +36,10 @@ export interface WorkerParts {
 }
 
 /** Workers over parts that somebody else owns and closes. */
-export async function runWorkers(config: WorkerConfig, parts: WorkerParts): Promise<Workers> {
+export async function runWorkers(
+  config: Omit<WorkerConfig, 'metricsAddress'>,
+  parts: WorkerParts,
+): Promise<Workers> {
   const { store, held, processId, platforms, routing, metrics, log } = parts
   const { address, namespace, taskQueue, apiKey, tls } = config.temporal
   const files = await openFiles(config.files)
@@ -91,10 +95,13 @@ export async function runWorkerProcess(config: WorkerConfig, stop: AbortSignal):
   for (const warning of config.warnings) log.warn(warning)
   installRuntime(log)
   const mirror = config.mirror && makeMirror(config.mirror)
-  const store = await openStore(config.store, { mirror: mirror !== undefined })
+  const store = await openStore(config.store, { mirror: mirror !== undefined, patient: true })
   const processId = `worker-${randomBytes(6).toString('hex')}`
-  await store.registerProcess(processId, 'worker')
-  await store.openProcess(processId)
+  const register = async () => {
+    await store.registerProcess(processId, 'worker')
+    await store.openProcess(processId)
+  }
+  if (!(await untilThere(register, stop, (text) => log.warn(text)))) return store.close()
   const held = makeHeldCalls(store)
   const routing = await openRouting(config, log)
   const platforms = makePlatforms(Object.values(config.platforms))
