@@ -12,6 +12,8 @@ const here = dirname(fileURLToPath(import.meta.url))
 const extension = extname(fileURLToPath(import.meta.url))
 const sources = [join(here, '../workflows'), join(here, '../contracts')]
 const entry = join(here, `../workflows/index${extension}`)
+const interceptors = join(here, `../workflows/tracing${extension}`)
+const build = join(here, `bundle-build${extension}`)
 
 export interface Bundle {
   codePath: string
@@ -21,7 +23,7 @@ export interface Bundle {
 export async function workflowBundle(folder: string): Promise<Bundle> {
   const codePath = join(folder, `workflows-${digest()}.js`)
   if (!existsSync(codePath)) {
-    await promisify(execFile)(process.execPath, [join(here, `bundle-build${extension}`), entry, codePath])
+    await promisify(execFile)(process.execPath, [build, entry, codePath, interceptors])
   }
   return { codePath }
 }
@@ -29,6 +31,7 @@ export async function workflowBundle(folder: string): Promise<Bundle> {
 function digest(): string {
   const hash = createHash('sha256')
   hash.update(createRequire(import.meta.url)('@temporalio/worker/package.json').version)
+  hash.update(readFileSync(build))
   for (const folder of sources) {
     for (const name of readdirSync(folder).sort()) {
       if (extname(name) !== extension) continue
