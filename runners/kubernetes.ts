@@ -150,19 +150,17 @@ async function removePod(
   const pod = await readPod(cluster, name)
   if (pod === undefined || !isOurs(pod, key)) return { gone: true, killed: false, leftovers: [] }
   const uid = pod.metadata?.uid
-  const gracePeriodSeconds = Math.ceil(graceSeconds)
+  // 0 would take the name out of the API while the kubelet is still ending the container.
+  const gracePeriodSeconds = Math.max(1, Math.ceil(graceSeconds))
   const byHand = `kubectl delete pod ${name} -n ${namespace} --grace-period=${gracePeriodSeconds}`
   try {
-    await api.deleteNamespacedPod(
-      {
-        name,
-        namespace,
-        gracePeriodSeconds,
-        propagationPolicy: 'Foreground',
-        ...(uid !== undefined && { body: { preconditions: { uid } } }),
-      },
-      limited(),
-    )
+    // All of it in the body: beside one, the API server does not read the query.
+    const body = {
+      gracePeriodSeconds,
+      propagationPolicy: 'Foreground',
+      ...(uid !== undefined && { preconditions: { uid } }),
+    }
+    await api.deleteNamespacedPod({ name, namespace, body }, limited())
   } catch (error) {
     // 404: gone meanwhile; 409: another Pod has the name by now, so ours is gone.
     if (apiStatusOf(error) === 403) {

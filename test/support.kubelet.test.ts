@@ -1,9 +1,8 @@
 /** Pods with processes: what a runner reads from Kubernetes is what a real kubelet writes. */
 import { beforeAll, expect, onTestFinished, test, vi } from 'vitest'
 import { z } from 'zod'
-import { kubelet, podImage, startNode } from './support/kubelet.ts'
+import { kubelet, nodeWithinMs, podImage, startNode } from './support/kubelet.ts'
 import { type KubernetesApi, startKubernetes } from './support/kubernetes.ts'
-import { full } from './support/require.ts'
 
 const State = z.object({ terminated: z.object({ exitCode: z.number(), reason: z.string() }).optional() })
 const Pod = z.object({
@@ -14,9 +13,8 @@ const Pod = z.object({
   }),
 })
 const patience = { timeout: 60_000, interval: 200 }
-const suite = full.available ? kubelet : full
 
-suite.describe('a real node', () => {
+kubelet.describe('a real node', () => {
   let api: KubernetesApi
   beforeAll(async () => {
     api = await startKubernetes({ nodes: {} })
@@ -28,7 +26,7 @@ suite.describe('a real node', () => {
       await node.stop()
       await api.stop()
     }
-  }, 180_000)
+  }, nodeWithinMs)
 
   test('a Pod runs a program that answers on its address, and its logs are read through the API', async () => {
     const program = `console.log('model loaded'); require('node:http').createServer((_, answer) => answer.end('ready')).listen(8080)`

@@ -11,9 +11,9 @@ import { freePorts } from '../../dev/free-ports.ts'
 import { baseSettings, layOutBase } from '../../scripts/docker-image.mjs'
 import { writeArchive } from '../../scripts/image-archive.mjs'
 import { kubeletPrograms } from '../../scripts/kubernetes.mjs'
-import { type KubernetesApi, kubernetes } from './kubernetes.ts'
+import { type KubernetesApi, kubernetes, podsOf } from './kubernetes.ts'
 import { bridge, cniFolder, containerdConfig, kubeletConfig, network, pauseImage } from './node-settings.ts'
-import { type Requirement, skipped } from './require.ts'
+import { full, type Requirement, skipped } from './require.ts'
 import { type Started, start, until } from './started.ts'
 
 const controlGroups = '/sys/fs/cgroup'
@@ -30,8 +30,15 @@ export interface KubernetesNode {
   stop(): Promise<void>
 }
 
-/** Suites that need Pods with processes. */
-export const kubelet: Requirement = nodeMissing() ? skipped(`needs a node: ${nodeMissing()}`) : kubernetes
+/** Suites that need Pods with processes; slow ones. */
+export const kubelet: Requirement = !full.available
+  ? full
+  : nodeMissing()
+    ? skipped(`needs a node: ${nodeMissing()}`)
+    : kubernetes
+
+/** For the hook that starts one: another file may have the node for as long as its tests take. */
+export const nodeWithinMs = 900_000
 
 function nodeMissing(): string {
   if (process.getuid?.() !== 0) return 'only root can run one'
@@ -133,20 +140,15 @@ async function importImages(
 }
 
 async function removePods(api: KubernetesApi, node: string): Promise<void> {
-  const pods = `/api/v1/pods?fieldSelector=spec.nodeName%3D${node}`
   await until([], 'the Pods of the node are gone', async () => {
-    const list = await api.call('GET', pods)
-    const items =
-      typeof list === 'object' && list !== null && 'items' in list && Array.isArray(list.items)
-        ? list.items
-        : []
-    for (const { metadata } of items) {
+    const pods = await podsOf(api.call, `?fieldSelector=spec.nodeName%3D${node}`)
+    for (const { metadata } of pods) {
       await api.call(
         'DELETE',
         `/api/v1/namespaces/${metadata.namespace}/pods/${metadata.name}?gracePeriodSeconds=1`,
       )
     }
-    return items.length === 0
+    return pods.length === 0
   })
 }
 

@@ -46,7 +46,9 @@ export async function startKubernetes({
   const running: Started[] = []
   const launch = (name: keyof typeof programs, args: string[]) =>
     running.push(start(programs[name], args, folder, name))
+  let collecting: NodeJS.Timeout | undefined
   const stop = async () => {
+    clearInterval(collecting)
     // In the reverse order: whoever depends goes first.
     for (const one of running.toReversed()) await one.stop()
     rmSync(folder, { recursive: true, force: true, maxRetries: 3 })
@@ -76,6 +78,7 @@ export async function startKubernetes({
     await call('POST', '/api/v1/namespaces/default/serviceaccounts', account)
     for (const [name, gpus] of Object.entries(nodes)) await call('POST', '/api/v1/nodes', node(name, gpus))
     await nodesReady(running, call, Object.keys(nodes))
+    collecting = setInterval(() => void collectGarbage(call).catch(() => undefined), 250)
     return { kubeconfigPath, server, token, call, stop }
   } catch (error) {
     await stop()
@@ -191,6 +194,28 @@ async function ready(running: readonly Started[], call: Call): Promise<void> {
     'the namespace default is there',
     async () => (await call('GET', '/api/v1/namespaces/default')) !== '',
   )
+}
+
+interface PodItem {
+  metadata: { namespace: string; name: string; deletionTimestamp?: string; finalizers?: string[] }
+}
+
+/** All Pods, or those that a query selects. */
+export async function podsOf(call: Call, query = ''): Promise<PodItem[]> {
+  const list = await call('GET', `/api/v1/pods${query}`)
+  return typeof list === 'object' && list !== null && 'items' in list && Array.isArray(list.items)
+    ? list.items
+    : []
+}
+
+/** What the controller manager does, which is not here: a Pod deleted in the foreground waits for its dependents. */
+async function collectGarbage(call: Call): Promise<void> {
+  for (const pod of await podsOf(call)) {
+    const { namespace, name, deletionTimestamp, finalizers } = pod.metadata
+    if (deletionTimestamp === undefined || !finalizers?.includes('foregroundDeletion')) continue
+    pod.metadata.finalizers = finalizers.filter((one) => one !== 'foregroundDeletion')
+    await call('PUT', `/api/v1/namespaces/${namespace}/pods/${name}`, pod)
+  }
 }
 
 async function nodesReady(running: readonly Started[], call: Call, names: string[]): Promise<void> {

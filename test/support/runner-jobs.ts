@@ -19,6 +19,7 @@ export type Behaviour =
   | 'crash'
   | 'exits-0'
   | 'stubborn'
+  | 'lingers'
   | 'children'
   | 'hog'
   | 'never-ready'
