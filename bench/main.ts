@@ -1,22 +1,39 @@
-/** `npm run bench -- [predictions|modelserver|validation] [--quick] [--json FILE]`: figures beside their floor. */
+/** `npm run bench -- [predictions|production|chaos|modelserver|validation] [options]`: figures beside their floor. */
 import { parseArgs } from 'node:util'
-import { report } from './report.ts'
-
-const benches: Record<string, (options: { quick: boolean }) => Promise<Parameters<typeof report>[1]>> = {
-  predictions: async (options) => (await import('./predictions.ts')).benchPredictions(options),
-  modelserver: async (options) => (await import('./modelserver.ts')).benchModelserver(options),
-  validation: async (options) => (await import('./validation.ts')).benchValidation(options),
-}
+import { type Bench, report } from './report.ts'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { quick: { type: 'boolean', default: false }, json: { type: 'string' } },
+  options: {
+    quick: { type: 'boolean', default: false },
+    json: { type: 'string' },
+    seconds: { type: 'string', default: '600' },
+    rate: { type: 'string', default: '40' },
+  },
 })
+const { quick } = values
+
+const benches: Record<string, () => Promise<Bench>> = {
+  predictions: async () => ({ rows: await (await import('./predictions.ts')).benchPredictions({ quick }) }),
+  chaos: async () =>
+    (await import('./chaos.ts')).benchChaos({ seconds: positive('seconds'), rate: positive('rate') }),
+  modelserver: async () => ({ rows: await (await import('./modelserver.ts')).benchModelserver({ quick }) }),
+  validation: async () => ({ rows: await (await import('./validation.ts')).benchValidation({ quick }) }),
+}
+
 const name = positionals[0] ?? 'predictions'
 const bench = Object.hasOwn(benches, name) ? benches[name] : undefined
-if (bench === undefined) {
-  console.error(`bench: unknown "${name}"; known: ${Object.keys(benches).join(', ')}`)
+if (bench === undefined) fail(`unknown "${name}"; known: ${Object.keys(benches).join(', ')}`)
+const found = await bench()
+report(name, found, values.json)
+process.exit((found.broken ?? []).length > 0 ? 1 : 0)
+
+function positive(option: 'seconds' | 'rate'): number {
+  const number = Number(values[option])
+  return number > 0 ? number : fail(`--${option} takes a number above 0`)
+}
+
+function fail(why: string): never {
+  console.error(`bench: ${why}`)
   process.exit(2)
 }
-report(name, await bench({ quick: values.quick }), values.json)
-process.exit(0)

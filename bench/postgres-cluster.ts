@@ -19,6 +19,8 @@ export interface Cluster {
   /** SIGKILL to the server and to all its sessions, which would live on for a moment; gone when it resolves. */
   kill(): Promise<void>
   start(): Promise<void>
+  /** Settles when the server that runs now is gone, for whatever reason. */
+  ended(): Promise<void>
   stop(): Promise<void>
 }
 
@@ -71,11 +73,14 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
     return server !== undefined && server.exitCode === null && server.signalCode === null
   }
 
+  async function ended(): Promise<void> {
+    if (server !== undefined && runs()) await once(server, 'exit')
+  }
+
   async function end(signal: NodeJS.Signals): Promise<void> {
-    if (server === undefined || !runs()) return
-    const exited = once(server, 'exit')
-    server.kill(signal)
-    await exited
+    const gone = ended()
+    if (runs()) server?.kill(signal)
+    await gone
   }
 
   // Whoever ends without having stopped its server takes it along.
@@ -88,6 +93,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
   return {
     port: port!,
     start,
+    ended,
     pid: () => (runs() ? server?.pid : undefined),
     async kill() {
       const sessions = childrenOf(server?.pid)

@@ -1,7 +1,7 @@
 /** Starts what a benchmark measures, each part in a process of its own, and tells what it used. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import { closeSync, openSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -16,6 +16,8 @@ export interface Running {
   pid: number
   /** Members of the first JSON line on stdout; empty if none was waited for. */
   said: Record<string, unknown>
+  /** Settles when it is gone, for whatever reason. */
+  ended: Promise<void>
   stop(): Promise<void>
   kill(): Promise<void>
 }
@@ -26,24 +28,36 @@ export interface RunOptions {
   /** Wait for a JSON line on stdout. */
   speaks?: boolean
   cwd?: string
+  /** Where it writes what it would write on the screen. */
+  logFile?: string
 }
 
 export async function run(script: string, options: RunOptions = {}): Promise<Running> {
   const argv = [...nodeFlags, fileURLToPath(new URL(script, root)), ...(options.args ?? [])]
+  const errors = options.logFile === undefined ? 'inherit' : openSync(options.logFile, 'a')
   const child = spawn(process.execPath, argv, {
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['ignore', 'pipe', errors],
     // As the npm scripts and the published command set it: without it, types are stripped anew at every start.
     env: { NODE_COMPILE_CACHE: compileCache, ...process.env, ...options.env },
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
   })
+  if (typeof errors === 'number') closeSync(errors)
+  const ended = new Promise<void>((gone) => {
+    child.once('error', () => gone())
+    child.once('exit', () => gone())
+  })
+  // Whoever ends without having stopped what it started takes it along.
+  const takeAlong = () => child.kill('SIGKILL')
+  process.once('exit', takeAlong)
+  void ended.then(() => process.off('exit', takeAlong))
   const said = options.speaks ? await firstLine(child, script) : {}
   child.stdout!.resume()
   const end = async (signal: NodeJS.Signals) => {
     if (child.exitCode !== null || child.signalCode !== null) return
     child.kill(signal)
-    await once(child, 'exit')
+    await ended
   }
-  return { pid: child.pid!, said, stop: () => end('SIGTERM'), kill: () => end('SIGKILL') }
+  return { pid: child.pid!, said, ended, stop: () => end('SIGTERM'), kill: () => end('SIGKILL') }
 }
 
 async function firstLine(child: ChildProcess, script: string): Promise<Record<string, unknown>> {

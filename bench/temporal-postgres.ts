@@ -3,6 +3,7 @@
  * be killed and started again on the same ports. Owns its processes; the PostgreSQL server is the caller's.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
@@ -33,6 +34,8 @@ export interface TemporalOnPostgres {
   kill(): Promise<void>
   /** Resolves when it serves. */
   start(): Promise<void>
+  /** Settles when the server that runs now is gone, for whatever reason. */
+  ended(): Promise<void>
   /** Stops it and deletes what it wrote, its databases excepted. */
   stop(): Promise<void>
 }
@@ -88,12 +91,15 @@ export async function startTemporalOnPostgres(
     await serving(address, runs, () => lastLines(logFile))
   }
 
+  async function ended(): Promise<void> {
+    if (server !== undefined && runs()) await once(server, 'exit')
+  }
+
   async function end(signal: NodeJS.Signals): Promise<void> {
-    if (server === undefined || !runs()) return
-    const exited = new Promise((gone) => server?.once('exit', gone))
-    server.kill(signal)
+    const gone = ended()
+    if (runs()) server?.kill(signal)
     const killer = setTimeout(() => server?.kill('SIGKILL'), 20_000)
-    await exited
+    await gone
     clearTimeout(killer)
   }
 
@@ -119,6 +125,7 @@ export async function startTemporalOnPostgres(
     pid: () => (runs() ? server?.pid : undefined),
     kill: () => end('SIGKILL'),
     start,
+    ended,
     async stop() {
       await end('SIGTERM')
       process.off('exit', takeAlong)
