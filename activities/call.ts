@@ -83,7 +83,7 @@ const timeoutText = legacyText(
   new ServiceError('prediction_timeout', 'predict timeout', { legacyCode: 20000 }),
 )
 
-export function makeSteps(deps: CallDeps, lane: Lane): Steps {
+export function makeSteps(deps: CallDeps, lane: Lane, streamer?: string): Steps {
   const { store, held, processId, limits, outbox } = deps
   const mirrors = outbox?.mirrors ?? false
 
@@ -194,6 +194,7 @@ export function makeSteps(deps: CallDeps, lane: Lane): Steps {
             request,
             token,
             failures,
+            ...(streamer !== undefined && { streamer }),
             onUnknownWord: (word) =>
               deps.onUnknownWord?.({ model: target.name, platform: target.platform, word }),
           })

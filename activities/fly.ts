@@ -61,7 +61,7 @@ function limitOf(deps: CallDeps, model: string): number | undefined {
 }
 
 function makeRound(deps: FlyDeps, input: FlyInput, modelPlaces: Places | undefined) {
-  const steps = makeSteps(deps, input.lane)
+  const steps = makeSteps(deps, input.lane, input.streamer)
   const report: FlyReport = { succeeded: 0, failed: 0, canceled: 0, open: [] }
   /** Members that wait for a place, run, or look at a call elsewhere; the others only wait for a time. */
   let active = input.ids.length

@@ -6,6 +6,7 @@ import { secondsText } from '../platforms/call.ts'
 import type { CallRequest, JobHandle, JobPlatform, JobState } from '../platforms/platform.ts'
 import { type Store, untilStored } from '../records/store.ts'
 import type { Outcome } from './outcome.ts'
+import { behindStreamer } from './streamed.ts'
 
 export interface JobRun {
   store: Store
@@ -15,6 +16,8 @@ export interface JobRun {
   token: number
   /** Earlier transient failures of this prediction. */
   failures: number
+  /** The API process that streams the job's text. */
+  streamer?: string
   /** The provider used a status word this version does not know; told once per follower. */
   onUnknownWord?(word: string): void
 }
@@ -24,7 +27,14 @@ const mostUnknownCreations = 2
 
 /** Creates the job or finds the stored one, and follows it. Throws only what `request.signal` or the store throws. */
 export async function runJob(run: JobRun): Promise<Outcome> {
-  const deadlineMs = performance.now() + run.request.remainingMs
+  const { store, streamer, request } = run
+  const deadlineMs = performance.now() + request.remainingMs
+  const outcome = await createOrFollow(run, deadlineMs)
+  if (streamer === undefined) return outcome
+  return behindStreamer(outcome, { store, streamer, deadlineMs, signal: request.signal })
+}
+
+async function createOrFollow(run: JobRun, deadlineMs: number): Promise<Outcome> {
   const stored = await untilStored(() => run.store.jobOf(run.request.id))
   if (stored?.handle) return follow(run, JSON.parse(stored.handle) as JobHandle, deadlineMs)
   const unknown = stored?.creates ?? 0

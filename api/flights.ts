@@ -1,10 +1,11 @@
 /** Asynchronous admission: requests that arrive while a start is under way leave together. Owns groups and starts. */
 import { codeOf } from '../contracts/errors.ts'
 import type { Lane } from '../contracts/names.ts'
+import { withUploadAddress } from '../platforms/inputs.ts'
 import type { Admitted, ItemAdmitted, NewPrediction, Store } from '../records/store.ts'
 import type { RunTimes } from './figures.ts'
 import { makeFlightIds } from './ids.ts'
-import type { AcceptedRequest } from './predictions.ts'
+import type { Accepted, AcceptedRequest } from './predictions.ts'
 import { mismatch, notOpen, notStarted, queueFull } from './refusals.ts'
 import type { SendLater } from './send-later.ts'
 import type { TemporalApi } from './temporal.ts'
@@ -22,13 +23,15 @@ export interface FlightsDeps {
   laneOf(platform: AcceptedRequest['target']['platform']): Lane
   /** Tells of records that were discarded and have no flight to do so. */
   sendLater?: SendLater
+  /** A request was answered with an earlier prediction. */
+  onReplay?(): void
   /** The store says that this process is dead: it must exit. */
   onDead(): void
 }
 
 export interface Flights {
   /** Resolves when the prediction is durably accepted; its id may be an earlier one (idempotency key). */
-  submit(request: AcceptedRequest): Promise<{ id: string }>
+  submit(request: AcceptedRequest): Promise<Accepted>
   /** Resolves when no request is between admission and answer. */
   drained(): Promise<void>
 }
@@ -46,7 +49,7 @@ const discardPauseMs = 1_000
 
 interface Waiting {
   request: AcceptedRequest
-  resolve(answer: { id: string }): void
+  resolve(answer: Accepted): void
   reject(error: unknown): void
 }
 
@@ -62,7 +65,7 @@ export function makeFlights(deps: FlightsDeps): Flights {
   let started: string[] = []
   let inFlight = 0
 
-  function submit(request: AcceptedRequest): Promise<{ id: string }> {
+  function submit(request: AcceptedRequest): Promise<Accepted> {
     return new Promise((resolve, reject) => {
       const group = groupOf(request)
       group.waiting.push({ request, resolve, reject })
@@ -75,9 +78,9 @@ export function makeFlights(deps: FlightsDeps): Flights {
     })
   }
 
-  function groupOf({ target, priority, uid }: AcceptedRequest): Group {
+  function groupOf({ target, priority, uid, streamed = false }: AcceptedRequest): Group {
     const limited = target.concurrency === undefined ? '' : target.name
-    const key = JSON.stringify([target.platform, priority ?? 0, uid, limited])
+    const key = JSON.stringify([target.platform, priority ?? 0, uid, limited, streamed])
     const known = groups.get(key)
     if (known !== undefined) return known
     const group: Group = { key, waiting: [], departing: false }
@@ -162,8 +165,9 @@ export function makeFlights(deps: FlightsDeps): Flights {
     heartbeatTimeoutMs: number,
     members: Waiting[],
   ): Promise<string[]> {
-    const { target, priority, uid } = members[0]!.request
+    const { target, priority, uid, streamed } = members[0]!.request
     const { platform } = target
+    const lane = deps.laneOf(platform)
     const only = target.concurrency === undefined ? {} : { model: target.name }
     const deadlines = members.flatMap(({ request }) => request.cancelAfterMs ?? [])
     const dated = deadlines.length === 0 ? {} : { deadlineInMs: Math.min(...deadlines) }
@@ -172,7 +176,10 @@ export function makeFlights(deps: FlightsDeps): Flights {
       await deps.temporal.startFlight(
         {
           prefix,
-          input: { ids, lane: deps.laneOf(platform), platform, heartbeatTimeoutMs, ...only, ...dated },
+          input: {
+            ...{ ids, lane, platform, heartbeatTimeoutMs, ...only, ...dated },
+            ...(streamed && { streamer: deps.processId }),
+          },
           models,
           ...(priority === undefined ? {} : { priority }),
           ...(uid === '' ? {} : { fairnessKey: uid }),
@@ -209,8 +216,10 @@ export function makeFlights(deps: FlightsDeps): Flights {
   }
 
   function answer(member: Waiting, id: string, item: ItemAdmitted, refused: string[]): void {
-    if (item.outcome === 'earlier') member.resolve({ id: item.id })
-    else if (item.outcome === 'full') member.reject(queueFull())
+    if (item.outcome === 'earlier') {
+      deps.onReplay?.()
+      member.resolve({ id: item.id, earlier: true })
+    } else if (item.outcome === 'full') member.reject(queueFull())
     else if (item.outcome === 'mismatch') member.reject(mismatch())
     else if (refused.includes(id)) member.reject(notStarted())
     else member.resolve({ id })
@@ -228,7 +237,7 @@ function newPrediction(id: string, request: AcceptedRequest): NewPrediction {
     id,
     modelName: target.name,
     modelVersion: target.version,
-    inputs,
+    inputs: withUploadAddress(inputs, request.uploadAddress?.(id)),
     uid,
     ...(idempotency === undefined ? {} : { idempotency }),
     ...(webhook === undefined ? {} : { webhook }),

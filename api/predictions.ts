@@ -6,8 +6,10 @@ import type { CancelResult, StoredPrediction, WebhookOrder } from '../records/st
 /** A validated request: the model is known, the inputs are final. */
 export interface AcceptedRequest {
   target: ModelTarget
-  /** JSON text, numbers digit for digit. */
+  /** JSON text, numbers digit for digit; without the address for uploads. */
   inputs: string
+  /** Where the model uploads files of the prediction with this id; absent = it is not told. */
+  uploadAddress?(id: string): string
   /** Header `UID`, else empty. */
   uid: string
   /** 1 (first) to 5; absent = Temporal's default 3. */
@@ -22,11 +24,19 @@ export interface AcceptedRequest {
   cancelAfterMs?: number
   /** The prediction whose input it repeats; flights only. */
   retryOf?: string
+  /** This process streams its text; job platforms only. */
+  streamed?: boolean
+}
+
+export interface Accepted {
+  id: string
+  /** An earlier request with the same key made it. */
+  earlier?: true
 }
 
 export interface PredictionService {
   /** Accepts durably and answers; throws `queue_full`, `store_unavailable`, `temporal_unavailable`, `draining`, `idempotency_mismatch`. */
-  submit(request: AcceptedRequest): Promise<{ id: string }>
+  submit(request: AcceptedRequest): Promise<Accepted>
   /** A sync prediction: called by this process, or a flight and a wait on job platforms. The record is terminal. */
   predict(request: AcceptedRequest): Promise<StoredPrediction>
   /** The record when terminal, or as it is after `waitMs`. */

@@ -12,6 +12,8 @@ export interface FlightInput {
   heartbeatTimeoutMs: number
   /** Until the first of its predictions has to have ended; absent = none has a deadline of its own. */
   deadlineInMs?: number
+  /** The API process that streams the text of all its jobs, and writes their successes while it lives. */
+  streamer?: string
 }
 
 export interface FlightResult {
@@ -36,6 +38,8 @@ export interface FlyInput {
   ids: string[]
   lane: Lane
   model?: string
+  /** As in `FlightInput`. */
+  streamer?: string
 }
 
 /** What one round of `fly` achieved. Every id of the input is either counted once or open. */

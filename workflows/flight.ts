@@ -75,8 +75,8 @@ function makeRounds(input: FlightInput, totals: FlightResult) {
   })
 
   async function fly(ids: string[]): Promise<FlyReport> {
-    const { lane, model } = input
-    const flyInput = model === undefined ? { ids, lane } : { ids, lane, model }
+    const { lane, model, streamer } = input
+    const flyInput = { ids, lane, ...(model && { model }), ...(streamer && { streamer }) }
     return activities.fly.executeWithOptions({ summary: summaryOf(ids) }, [flyInput])
   }
 
