@@ -2,10 +2,12 @@
 import { hash } from 'node:crypto'
 import { ServiceError } from '../contracts/errors.ts'
 import { isJsonObject, printJson } from '../contracts/json.ts'
-import { finalInputs } from '../platforms/inputs.ts'
+import { finalInputs, takesUploads } from '../platforms/inputs.ts'
 import type { ModelRoute, Routing } from '../platforms/routing.ts'
+import type { WebhookOrder } from '../records/store.ts'
+import { cancelAfterMsOf } from './deadline.ts'
 import type { AcceptedRequest } from './predictions.ts'
-import type { ApiContext } from './surface.ts'
+import type { ApiContext, ApiSettings } from './surface.ts'
 
 /** A request whose fields have the right types; nothing is known of its model yet. */
 export interface Asked {
@@ -46,27 +48,31 @@ export function idempotencyKeyOf(c: ApiContext): string | undefined {
 /** An accepted request that still knows its line of the routing table. */
 export type RoutedRequest = AcceptedRequest & { target: ModelRoute }
 
-/** Prints the final inputs and takes what the headers say. Throws `invalid_input`. */
+/** Prints the final inputs and takes what the headers say. Throws `invalid_input`, `invalid_header`. */
 export function accept(
   c: ApiContext,
   target: ModelRoute,
   inputs: Record<string, unknown>,
-  uploadWebhook: string,
+  uploadWebhook: ApiSettings['uploadWebhook'],
+  webhook?: WebhookOrder,
 ): RoutedRequest {
   const key = idempotencyKeyOf(c)
   const priority = priorityOf(c)
+  const cancelAfterMs = cancelAfterMsOf(c.req.header('cancel-after'))
   const request: RoutedRequest = {
     target,
-    inputs: print(finalInputs(inputs, target, uploadWebhook)),
+    inputs: print(finalInputs(inputs, target)),
     uid: c.req.header('uid') ?? '',
   }
+  if (takesUploads(target)) request.uploadAddress = uploadWebhook
+  if (webhook !== undefined) request.webhook = webhook
+  if (cancelAfterMs !== undefined) request.cancelAfterMs = cancelAfterMs
   if (priority !== undefined) request.priority = priority
   // The caller's own inputs count: what this service adds may differ between two equal requests.
   if (key !== undefined) {
-    request.idempotency = {
-      key,
-      fingerprint: hash('sha256', `${target.name}\n${print(inputs)}`, 'base64url'),
-    }
+    const told = webhook === undefined ? '' : `\n${webhook.url}\n${webhook.events.join()}`
+    const asked = `${target.name}\n${print(inputs)}${told}`
+    request.idempotency = { key, fingerprint: hash('sha256', asked, 'base64url') }
   }
   return request
 }
@@ -76,7 +82,7 @@ export function acceptAsked(
   c: ApiContext,
   asked: Asked,
   routing: Pick<Routing, 'resolve'>,
-  uploadWebhook: string,
+  uploadWebhook: ApiSettings['uploadWebhook'],
 ): RoutedRequest {
   return accept(c, routing.resolve(asked.modelName), asked.inputs, uploadWebhook)
 }

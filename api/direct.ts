@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { codeOf, legacyText, ServiceError } from '../contracts/errors.ts'
 import type { PlatformName } from '../contracts/names.ts'
 import { retryDelayMs } from '../contracts/retry.ts'
+import { withUploadAddress } from '../platforms/inputs.ts'
 import type { CallPlatform } from '../platforms/platform.ts'
 import {
   type HeldCalls,
@@ -63,7 +64,7 @@ export function makeDirectCalls(deps: DirectDeps): DirectCalls {
       const hold = held.hold(id)
       try {
         await untilMirrored(id, token)
-        await callAndRecord(id, token, request, hold.signal)
+        await callAndRecord(id, token, { ...request, inputs: inputsOf(id, request) }, hold.signal)
       } finally {
         hold.done()
         deps.mirror?.send(id)
@@ -87,13 +88,13 @@ export function makeDirectCalls(deps: DirectDeps): DirectCalls {
   }
 
   async function begin(id: string, request: AcceptedRequest): Promise<{ id: string; token?: number }> {
-    const { target, inputs, uid, idempotency } = request
+    const { target, uid, idempotency } = request
     const begun = await store.begin(
       {
         id,
         modelName: target.name,
         modelVersion: target.version,
-        inputs,
+        inputs: inputsOf(id, request),
         uid,
         queue: deps.queue,
         platform: target.platform,
@@ -153,4 +154,8 @@ export function makeDirectCalls(deps: DirectDeps): DirectCalls {
     predict,
     drained: () => (inFlight === 0 ? Promise.resolve() : new Promise((resolve) => idle.push(resolve))),
   }
+}
+
+function inputsOf(id: string, { inputs, uploadAddress }: AcceptedRequest): string {
+  return withUploadAddress(inputs, uploadAddress?.(id))
 }

@@ -6,6 +6,7 @@ import type { Logger } from '../logging.ts'
 /** prediction-agent specification, 2.2 and 2.3. */
 export const httpStatus = {
   invalid_input: 400,
+  invalid_header: 422,
   payload_too_large: 413,
   unauthorized: 401,
   not_found: 404,

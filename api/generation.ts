@@ -5,6 +5,7 @@ import { codeOf, legacyText, ServiceError } from '../contracts/errors.ts'
 import type { PlatformName } from '../contracts/names.ts'
 import { retryDelayMs } from '../contracts/retry.ts'
 import type { TerminalStatus } from '../contracts/statuses.ts'
+import { withUploadAddress } from '../platforms/inputs.ts'
 import type { CallRequest, Platform, StreamPiece } from '../platforms/platform.ts'
 import { type HeldCalls, type Store, untilStored } from '../records/store.ts'
 import { makeFlightIds } from './ids.ts'
@@ -49,9 +50,10 @@ export function makeGenerations(deps: GenerationDeps): Generations {
   const { store, held, processId, queue, taskTimeoutMs, maxStoredLength = standardStoredLength } = deps
 
   async function start(request: AcceptedRequest): Promise<Generation> {
-    const { target, inputs, uid } = request
+    const { target, uid } = request
     const stream = streamOf(deps.platform(target.platform))
     const id = makeFlightIds(1).ids[0]!
+    const inputs = withUploadAddress(request.inputs, request.uploadAddress?.(id))
     const begun = await store.begin(
       {
         id,

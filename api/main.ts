@@ -1,5 +1,5 @@
 /** The API process: composes store, platforms, prediction service, routes and listener; owns their order, both ways. */
-import { randomBytes, randomUUID } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { type ApiConfig, loadApi } from '../config.ts'
 import { type Logger, makeLogger } from '../logging.ts'
 import { type Metrics, makeMetrics } from '../metrics.ts'
@@ -117,7 +117,7 @@ export async function startApi(config: ApiConfig, parts: ApiParts): Promise<Runn
       maxBodyBytes: config.maxBodyBytes,
       modelName: config.modelName,
       generateDefault: config.generateDefault,
-      uploadWebhook: () => records.uploadAddress(url),
+      uploadWebhook: (predictionId) => records.uploadAddress(url, predictionId),
     },
   )
   try {
@@ -159,11 +159,11 @@ async function composeRecords(config: ApiConfig, { store, metrics, log }: ApiPar
   )
   return {
     routes,
-    uploadAddress(url: string): string {
+    uploadAddress(url: string, predictionId: string): string {
       const base = address ?? url
       if (apiKey === '') return `${base}/upload`
       // A model sends no key: the address itself lets it upload, for as long as records last.
-      return `${base}/u/${tokens.issue(randomUUID(), config.retentionMs)}/upload`
+      return `${base}/u/${tokens.issue(predictionId, config.retentionMs)}/upload`
     },
   }
 }

@@ -48,7 +48,9 @@ export function makePredictionService(deps: ServiceDeps): PredictionService {
     submit: (request) => flights.submit(request),
 
     predict: (request) =>
-      deps.laneOf(request.target.platform) === 'call' ? direct.predict(request) : flyAndWait(request),
+      deps.laneOf(request.target.platform) === 'call' && request.cancelAfterMs === undefined
+        ? direct.predict(request)
+        : flyAndWait(request),
 
     async waitFor(id, waitMs) {
       await waiter.waitFor(id, waitMs)

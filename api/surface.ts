@@ -58,8 +58,8 @@ export interface ApiSettings {
   modelName: string
   /** Framing of `/v1/generate` where Accept does not say; `sse` if absent. */
   generateDefault?: 'sse' | 'ndjson'
-  /** Where models upload files, `http://…/upload`. Asked per prediction: the port may be known late. */
-  uploadWebhook(): string
+  /** Where the model uploads files of one prediction, `http://…/upload`. The port may be known late. */
+  uploadWebhook(predictionId: string): string
 }
 
 export interface Route extends RouteConfig {

@@ -7,6 +7,7 @@
 export const errorCodes = [
   // the caller's request
   'invalid_input',
+  'invalid_header',
   'payload_too_large',
   'unauthorized',
   'not_found',
@@ -77,6 +78,7 @@ export type ErrorCode = (typeof errorCodes)[number]
  */
 export const retryable = {
   invalid_input: false,
+  invalid_header: false,
   payload_too_large: false,
   unauthorized: false,
   not_found: false,

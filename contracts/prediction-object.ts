@@ -11,27 +11,37 @@ export const objectStatuses = [
 ] as const
 export type ObjectStatus = (typeof objectStatuses)[number]
 
+const webhookEvents = ['start', 'output', 'logs', 'completed'] as const
+
 export const PredictionObject = z
   .object({
     id: z.string(),
     model: z.string().meta({ description: 'owner/name; the owner of models without one is perdure' }),
     version: z.string(),
     input: z.record(z.string(), z.unknown()).nullable(),
-    output: z.unknown().meta({ description: 'null until succeeded' }),
+    output: z
+      .unknown()
+      .meta({ description: 'While it runs, what a provider has given so far; null if nothing' }),
     logs: z.string(),
-    error: z.string().nullable(),
+    error: z.string().nullable().meta({ description: 'Why it failed, or ended at its deadline' }),
     status: z.enum(objectStatuses),
     source: z.literal('api'),
     data_removed: z.boolean(),
     created_at: z.string(),
     started_at: z.string().nullable(),
     completed_at: z.string().nullable(),
+    deadline: z
+      .string()
+      .optional()
+      .meta({ description: 'Of `Cancel-After`: not ended by then, it is canceled or aborted' }),
     metrics: z.object({
       predict_time: z.number().optional().meta({ description: 'Seconds' }),
       total_time: z.number().optional().meta({ description: 'Seconds' }),
     }),
     urls: z.object({ get: z.string(), cancel: z.string(), stream: z.string() }),
-    retry_of: z.string().optional().meta({ description: 'In the answer of a retry only' }),
+    webhook: z.string().optional().meta({ description: 'Address that is told of the events' }),
+    webhook_events_filter: z.array(z.enum(webhookEvents)).optional(),
+    retry_of: z.string().optional().meta({ description: 'The prediction whose input it repeats' }),
   })
   .meta({ id: 'Prediction' })
 
@@ -55,7 +65,7 @@ export const CreatePrediction = z
       .meta({ description: 'What the model gets', example: { inputs: [[5.1, 3.5, 1.4, 0.2]] } }),
     webhook: z.string().optional().meta({ description: 'Address that is told of the events; https' }),
     webhook_events_filter: z
-      .array(z.enum(['start', 'output', 'logs', 'completed']))
+      .array(z.enum(webhookEvents))
       .optional()
       .meta({ description: 'Absent = all events' }),
   })

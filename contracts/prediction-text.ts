@@ -9,6 +9,13 @@ import { isTerminal } from './statuses.ts'
 export interface ShownPrediction extends ShownRecord {
   errorCode: string
   platform: PlatformName
+  /** JSON text of the output so far, while it is not whole. */
+  partial: string
+  logs: string
+  deadlineAt: string | null
+  /** Empty = it repeats none. */
+  retryOf: string
+  webhook?: { url: string; events: readonly string[] }
   startedAt: string | null
   endedAt: string | null
 }
@@ -38,8 +45,8 @@ export function objectStatusOf({ status, errorCode }: ShownPrediction): ObjectSt
 }
 
 /** JSON text of the output: job platforms wrap it as `{"output": …}`. */
-export function outputText({ platform, outputs, status }: ShownPrediction): string {
-  if (status !== 'succeeded') return 'null'
+export function outputText({ platform, outputs, partial, status }: ShownPrediction): string {
+  if (status !== 'succeeded') return partial
   if (platform !== 'replicate' && platform !== 'runpod') return outputs
   const wrapped = parseJson(outputs)
   return isJsonObject(wrapped) ? printJson(wrapped.output ?? null) : outputs
@@ -59,34 +66,38 @@ function seconds(from: string, to: string): number {
   return Math.max(0, Date.parse(to) - Date.parse(from)) / 1000
 }
 
+/** A cancel may have a reason too: its deadline, or a caller that left. */
+function errorOf({ status, errorInfo }: ShownPrediction): string | null {
+  if (status === 'failed') return errorInfo || 'failed'
+  return (status === 'canceled' && errorInfo) || null
+}
+
 /** JSON text of the object. `inputs` is the stored text, undefined once it has expired; `origin` is the caller's way in. */
-export function objectText(
-  record: ShownPrediction,
-  inputs: string | undefined,
-  origin: string,
-  retryOf?: string,
-): string {
-  const { id, modelName, modelVersion, status, errorInfo, createdAt, startedAt, endedAt } = record
+export function objectText(record: ShownPrediction, inputs: string | undefined, origin: string): string {
+  const { id, modelName, modelVersion, status, createdAt, startedAt, endedAt } = record
+  const { logs, deadlineAt, webhook, retryOf } = record
   const { owner, name } = ownedName(modelName)
   const self = `${origin}/v1/predictions/${id}`
   const ended = isTerminal(status) ? endedAt : null
   const head = { id, model: `${owner}/${name}`, version: modelVersion || name }
   const tail = {
-    logs: '',
-    error: status === 'failed' ? errorInfo || 'failed' : null,
+    logs,
+    error: errorOf(record),
     status: objectStatusOf(record),
     source: 'api',
     data_removed: inputs === undefined,
     created_at: createdAt,
     started_at: startedAt,
     completed_at: ended,
+    ...(deadlineAt !== null && { deadline: deadlineAt }),
     metrics: {
       ...(ended !== null && startedAt !== null && { predict_time: seconds(startedAt, ended) }),
       ...(ended !== null && { total_time: seconds(createdAt, ended) }),
     },
     // Replicate's client for Python ends at an event whose name it does not know.
     urls: { get: self, cancel: `${self}/cancel`, stream: `${self}/events?only=output,error,done` },
-    ...(retryOf !== undefined && { retry_of: retryOf }),
+    ...(webhook !== undefined && { webhook: webhook.url, webhook_events_filter: webhook.events }),
+    ...(retryOf !== '' && { retry_of: retryOf }),
   }
   const payloads = `"input":${inputText(inputs)},"output":${outputText(record)}`
   return `${JSON.stringify(head).slice(0, -1)},${payloads},${JSON.stringify(tail).slice(1)}`

@@ -7,9 +7,9 @@ import type { ListFilter, Page, StoredPrediction } from './store.ts'
 import type { PredictionRow } from './tables.ts'
 
 type Listed = Parameters<typeof storedFrom>[0]
-type Given = 'queue' | 'modelName' | 'status'
+type Given = (typeof given)[number]
 
-const given = ['queue', 'modelName', 'status'] as const satisfies readonly Given[]
+const given = ['queue', 'modelName', 'status', 'aborted', 'createdFrom', 'createdBefore'] as const
 
 export function makeListing(dialect: Dialect) {
   const one = dialect.prepare((db, p: { id: string }) =>
@@ -34,8 +34,8 @@ export function makeListing(dialect: Dialect) {
   // One statement per combination of filters, so that each can use its index.
   const pages = new Map<string, Question<Record<string, Value>, Listed>>()
 
-  function pageOf(filters: readonly Given[]): Question<Record<string, Value>, Listed> {
-    const name = filters.join()
+  function pageOf(filters: readonly Given[], aborted = false): Question<Record<string, Value>, Listed> {
+    const name = `${filters.join()} ${aborted}`
     const known = pages.get(name)
     if (known !== undefined) return known
     const question = dialect.prepare(
@@ -45,6 +45,8 @@ export function makeListing(dialect: Dialect) {
           queue: string
           modelName: string
           status: PredictionRow['status']
+          createdFrom: number
+          createdBefore: number
           before: number
           limit: number
         },
@@ -60,6 +62,11 @@ export function makeListing(dialect: Dialect) {
         if (filters.includes('queue')) query = query.where('queue', '=', p.queue)
         if (filters.includes('modelName')) query = query.where('model_name', '=', p.modelName)
         if (filters.includes('status')) query = query.where('status', '=', p.status)
+        if (filters.includes('createdFrom')) query = query.where('created_at', '>=', p.createdFrom)
+        if (filters.includes('createdBefore')) query = query.where('created_at', '<', p.createdBefore)
+        if (filters.includes('aborted')) {
+          query = query.where('error_code', aborted ? '=' : '!=', 'prediction_aborted')
+        }
         return query
       },
     ) as unknown as Question<Record<string, Value>, Listed>
@@ -78,15 +85,14 @@ export function makeListing(dialect: Dialect) {
     },
 
     *list(filter: ListFilter): Operation<Page> {
-      const { queue, modelName, status, limit } = filter
+      const { aborted, limit, ...others } = filter
       if (!Number.isInteger(limit) || limit < 1 || limit > 1000) {
         throw new ServiceError('invalid_input', 'limit must be between 1 and 1000')
       }
-      const values = { queue, modelName, status }
-      const filters = given.filter((name) => values[name] !== undefined)
+      const filters = given.filter((name) => filter[name] !== undefined)
       const params: Record<string, Value> = { before: positionOf(filter.cursor), limit: limit + 1 }
-      for (const name of filters) params[name] = values[name] ?? null
-      const rows = yield* pageOf(filters)(params)
+      for (const name of filters) if (name !== 'aborted') params[name] = others[name] ?? null
+      const rows = yield* pageOf(filters, aborted)(params)
       const items = rows.slice(0, limit).map(storedFrom)
       const last = rows[limit - 1]
       return rows.length > limit && last !== undefined ? { items, nextCursor: cursorAt(last.seq) } : { items }

@@ -217,6 +217,12 @@ export interface ListFilter {
   cursor?: string
   /** 1..1000. */
   limit: number
+  /** Ended by its deadline before it began; false: not so. */
+  aborted?: boolean
+  /** Milliseconds since 1970: accepted then or later. */
+  createdFrom?: number
+  /** Accepted earlier. */
+  createdBefore?: number
 }
 
 export interface Page {

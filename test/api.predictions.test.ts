@@ -116,6 +116,94 @@ describe('POST /v1/predictions', () => {
   })
 })
 
+describe('Cancel-After', () => {
+  test.each([
+    ['90', 90],
+    ['15s', 15],
+    ['5m', 300],
+    ['1h30m', 5_400],
+    ['1h30m45s', 5_445],
+  ])('%s is a deadline, shown with the prediction', async (given, seconds) => {
+    const api = await startTestApi({ models })
+    const response = await api.post('/v1/predictions', create, { 'cancel-after': given })
+    expect(response.status).toBe(201)
+    const shown = (await response.json()) as Shown
+    const { created_at: createdAt, deadline } = shown as unknown as Record<string, string>
+    expect(Date.parse(deadline!) - Date.parse(createdAt!)).toBe(seconds * 1000)
+    expect(await (await api.get(`/v1/predictions/${shown.id}`)).json()).toEqual(shown)
+  })
+
+  test.each(['', '4s', '0', '-5s', 'soon', '5 m', '1h30', 's', '30s1h', '1.5m', '5s, 9s'])(
+    '%j is 422 naming the header, and nothing is written',
+    async (given) => {
+      const api = await startTestApi({ models })
+      const inherited = await api.post(
+        '/async/v1/predict',
+        { model_name: 'iris', inputs: {} },
+        { 'cancel-after': given },
+      )
+      expect(inherited.status).toBe(422)
+      const response = await api.post('/v1/predictions', create, { 'cancel-after': given })
+      expect(response.status).toBe(422)
+      expect(response.headers.get('content-type')).toBe('application/problem+json')
+      const problem = await response.json()
+      expect(problem).toMatchObject({ status: 422, code: 'invalid_header' })
+      expect((problem as { detail: string }).detail).toContain('Cancel-After')
+      expect(await api.records()).toBe(0)
+    },
+  )
+
+  test('a stream refuses it', async () => {
+    const api = await startTestApi()
+    const body = { model_name: 'm', inputs: {} }
+    expect((await api.post('/v1/generate', body, { 'cancel-after': '5s' })).status).toBe(501)
+  })
+})
+
+describe('webhook', () => {
+  const webhook = { webhook: 'https://hooks.test/a', webhook_events_filter: ['completed'] }
+  const open = () => startTestApi({ models, webhookGuard: { refusalNow: async () => undefined } })
+
+  test('address and events are shown in the prediction and in the list', async () => {
+    const api = await open()
+    const shown = (await (await api.post('/v1/predictions', { ...create, ...webhook })).json()) as Shown
+    expect(shown).toMatchObject(webhook)
+    expect(await (await api.get(`/v1/predictions/${shown.id}`)).json()).toMatchObject(webhook)
+    expect(await (await api.get('/v1/predictions')).json()).toMatchObject({ results: [webhook] })
+  })
+
+  test('another webhook under the same Idempotency-Key is another request', async () => {
+    const api = await open()
+    const headers = { 'idempotency-key': 'k' }
+    const first = await api.post('/v1/predictions', { ...create, ...webhook }, headers)
+    const again = await api.post('/v1/predictions', { ...create, ...webhook }, headers)
+    expect(((await again.json()) as Shown).id).toBe(((await first.json()) as Shown).id)
+    for (const other of [
+      {},
+      { ...webhook, webhook: 'https://hooks.test/b' },
+      { ...webhook, webhook_events_filter: ['start', 'completed'] },
+    ]) {
+      const response = await api.post('/v1/predictions', { ...create, ...other }, headers)
+      expect(response.status).toBe(422)
+      expect(await response.json()).toMatchObject({ code: 'idempotency_mismatch' })
+    }
+    expect(await api.records()).toBe(1)
+  })
+
+  test('a retry inherits it', async () => {
+    const api = await open()
+    const first = (await (await api.post('/v1/predictions', { ...create, ...webhook })).json()) as Shown
+    await api.post(`/v1/predictions/${first.id}/cancel`)
+    const second = (await (await api.post(`/v1/predictions/${first.id}/retry`)).json()) as Shown
+    expect(second).toMatchObject({ ...webhook, retry_of: first.id })
+    expect(await api.store.deliveries.orderOf(second.id)).toEqual({
+      url: webhook.webhook,
+      events: webhook.webhook_events_filter,
+      base: 'http://localhost',
+    })
+  })
+})
+
 describe('POST /v1/models/{owner}/{name}/predictions', () => {
   test('creates for a listed name, and 404 for others', async () => {
     const api = await startTestApi({ models })
@@ -167,8 +255,53 @@ describe('GET /v1/predictions', () => {
       ((await (await api.get(`/v1/predictions?${query}`)).json()) as { results: Shown[] }).results
     expect((await of('status=succeeded')).map(({ id }) => id)).toEqual([ids[0]])
     expect(await of('model=acme/cat')).toEqual([])
+    const page = (await (await api.get('/v1/predictions?status=starting&model=perdure/iris')).json()) as {
+      next: string
+    }
+    const { searchParams } = new URL(page.next)
+    expect(Object.fromEntries(searchParams)).toMatchObject({ status: 'starting', model: 'perdure/iris' })
     expect((await api.get('/v1/predictions?status=running')).status).toBe(400)
     expect((await api.get('/v1/predictions?cursor=nonsense')).status).toBe(400)
+  })
+})
+
+describe('filters of GET /v1/predictions', () => {
+  async function listed(api: TestApi, query: Record<string, string>): Promise<string[]> {
+    const response = await api.get(`/v1/predictions?${new URLSearchParams(query)}`)
+    const body = (await response.json()) as { results: Shown[] }
+    expect(response.status, JSON.stringify(body)).toBe(200)
+    return body.results.map(({ id }) => id)
+  }
+
+  test('created_after includes its moment, created_before does not', async () => {
+    const api = await startTestApi({ models })
+    const shown = (await (await api.post('/v1/predictions', create)).json()) as Shown
+    const at = String(shown.created_at)
+    const later = new Date(Date.parse(at) + 1).toISOString()
+    expect(await listed(api, { created_after: at })).toEqual([shown.id])
+    expect(await listed(api, { created_after: later })).toEqual([])
+    expect(await listed(api, { created_before: at })).toEqual([])
+    expect(await listed(api, { created_before: later, created_after: '2020-01-01' })).toEqual([shown.id])
+    for (const query of ['created_after=yesterday', 'created_before=17', 'source=cli']) {
+      expect((await api.get(`/v1/predictions?${query}`)).status).toBe(400)
+    }
+  })
+
+  test('source=api is everything, source=web nothing', async () => {
+    const api = await startTestApi({ models })
+    await api.post('/v1/predictions', create)
+    expect(await listed(api, { source: 'api' })).toHaveLength(1)
+    expect(await listed(api, { source: 'web' })).toEqual([])
+  })
+
+  test('canceled and aborted are told apart', async () => {
+    const api = await startTestApi({ models })
+    const make = async () => ((await (await api.post('/v1/predictions', create)).json()) as Shown).id
+    const [canceled, aborted] = [await make(), await make()]
+    await api.post(`/v1/predictions/${canceled}/cancel`)
+    await api.store.transition(aborted, 'canceled', { errorCode: 'prediction_aborted' })
+    expect(await listed(api, { status: 'canceled' })).toEqual([canceled])
+    expect(await listed(api, { status: 'aborted' })).toEqual([aborted])
   })
 })
 
@@ -199,6 +332,9 @@ describe('POST /v1/predictions/{id}/retry', () => {
     const second = (await response.json()) as Shown
     expect(second).toMatchObject({ status: 'starting', input: create.input, retry_of: first.id })
     expect(second.id).not.toBe(first.id)
+    expect(await (await api.get(`/v1/predictions/${second.id}`)).json()).toEqual(second)
+    const { results } = (await (await api.get('/v1/predictions')).json()) as { results: Shown[] }
+    expect(results.map((one) => one.retry_of)).toEqual([first.id, undefined])
     expect((await api.post('/v1/predictions/nobody/retry')).status).toBe(404)
   })
 

@@ -1,5 +1,6 @@
 /** `POST /async/v1/predict`: accepts a prediction durably and answers with its id. */
 import { createRoute } from '@hono/zod-openapi'
+import { AsyncHeaders } from '../../contracts/headers.ts'
 import { TaskId } from '../../contracts/http.ts'
 import { PredictRequest } from '../../contracts/predictions.ts'
 import { acceptAsked, askedIn } from '../accept.ts'
@@ -13,8 +14,7 @@ const route = createRoute({
   method: 'post',
   path: '/async/v1/predict',
   summary: 'Accept a prediction',
-  description: 'Headers: `UID`, `Idempotency-Key`, `Perdure-Priority: 1..5` (1 first).',
-  request: jsonRequest(PredictRequest),
+  request: { headers: AsyncHeaders, ...jsonRequest(PredictRequest) },
   responses: {
     200: ok(TaskId, 'Accepted; GET /task/{id} finds it from now on'),
     ...inheritedErrors(400, 403, 404, 413, 422, 429, 503),
@@ -25,7 +25,7 @@ export function mountAsyncPredict(app: Api, deps: ApiDeps, settings: ApiSettings
   const { service, routing, gate = openGate } = deps
   mount(app, deps, route, 'inherited', async (c) => {
     const asked = askedIn(await readJsonObject(c, settings.maxBodyBytes))
-    const request = acceptAsked(c, asked, routing, settings.uploadWebhook())
+    const request = acceptAsked(c, asked, routing, settings.uploadWebhook)
     return gate.serve(request.target, async () => {
       const { id } = await service.submit(request)
       return jsonText(`{"id":"${id}"}`)

@@ -66,7 +66,10 @@ export function mountGenerate(
   const { routing, gate = openGate } = deps
   mount(app, deps, route, 'inherited', async (c) => {
     const asked = askedIn(await readJsonObject(c, settings.maxBodyBytes))
-    const request = acceptAsked(c, asked, routing, settings.uploadWebhook())
+    const request = acceptAsked(c, asked, routing, settings.uploadWebhook)
+    if (request.cancelAfterMs !== undefined) {
+      throw new ServiceError('not_implemented', 'Cancel-After is not supported on streams')
+    }
     const framing = framings[framingIn(c.req.header('accept')) ?? settings.generateDefault ?? 'sse']
     return gate.serve(request.target, async () => {
       const generation = await generations.start(request)

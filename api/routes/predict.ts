@@ -1,6 +1,7 @@
 /** `POST /v1/predict`: one prediction, answered when it is done. `Prefer: wait[=n]` makes it a flight and a wait. */
 import { createRoute } from '@hono/zod-openapi'
 import { ServiceError } from '../../contracts/errors.ts'
+import { PredictHeaders } from '../../contracts/headers.ts'
 import { PredictRequest, TaskRecord } from '../../contracts/predictions.ts'
 import { isTerminal } from '../../contracts/statuses.ts'
 import type { StoredPrediction } from '../../records/store.ts'
@@ -17,9 +18,8 @@ const route = createRoute({
   method: 'post',
   path: '/v1/predict',
   summary: 'Predict and wait for the answer',
-  description:
-    'Headers: `UID`, `Idempotency-Key`, `Prefer: wait[=1..60]` (run as a workflow; 202 when the wait ran out).',
-  request: jsonRequest(PredictRequest),
+  description: 'With `Prefer: wait` or `Cancel-After` it is run as a workflow.',
+  request: { headers: PredictHeaders, ...jsonRequest(PredictRequest) },
   responses: {
     200: ok(TaskRecord, 'Succeeded'),
     202: ok(TaskRecord, 'The wait ran out; the prediction goes on'),
@@ -31,7 +31,7 @@ export function mountPredict(app: Api, deps: ApiDeps, settings: ApiSettings): vo
   const { service, routing, metrics, gate = openGate } = deps
   mount(app, deps, route, 'inherited', async (c) => {
     const asked = askedIn(await readJsonObject(c, settings.maxBodyBytes))
-    const request = acceptAsked(c, asked, routing, settings.uploadWebhook())
+    const request = acceptAsked(c, asked, routing, settings.uploadWebhook)
     const waitMs = waitMsOf(c.req.header('prefer'))
     return gate.serve(request.target, async () => {
       const record = await (waitMs === undefined

@@ -2,6 +2,7 @@
 import { createRoute } from '@hono/zod-openapi'
 import { z } from 'zod'
 import { ServiceError } from '../../contracts/errors.ts'
+import { CreateHeaders } from '../../contracts/headers.ts'
 import { isJsonObject, parseJson } from '../../contracts/json.ts'
 import {
   CreateOwnedPrediction,
@@ -10,13 +11,14 @@ import {
   PredictionList,
   PredictionObject,
 } from '../../contracts/prediction-object.ts'
-import { isTerminal, type PredictionStatus } from '../../contracts/statuses.ts'
+import { isTerminal } from '../../contracts/statuses.ts'
 import type { ModelRoute, Routing } from '../../platforms/routing.ts'
 import type { StoredPrediction, WebhookOrder } from '../../records/store.ts'
 import { accept } from '../accept.ts'
 import { readJsonObject } from '../body.ts'
 import { jsonRequest, ok, problems } from '../described.ts'
 import { openGate } from '../gate.ts'
+import { filterIn, isFromWeb } from '../prediction-filter.ts'
 import { objectText } from '../prediction-object.ts'
 import { waitMsOf } from '../prefer.ts'
 import { jsonText } from '../record.ts'
@@ -29,22 +31,20 @@ const created = {
   202: ok(PredictionObject, 'The wait ran out; the prediction goes on'),
   ...problems(400, 403, 404, 413, 422, 429, 501, 503),
 }
-const headers = 'Headers: `Prefer: wait[=1..60]`, `Idempotency-Key`, `UID`, `Perdure-Priority`.'
 
 const createdRoute = createRoute({
   method: 'post',
   path: '/v1/predictions',
   summary: 'Create a prediction',
-  description: headers,
-  request: jsonRequest(CreatePrediction),
+  request: { headers: CreateHeaders, ...jsonRequest(CreatePrediction) },
   responses: created,
 })
 const ownedRoute = createRoute({
   method: 'post',
   path: '/v1/models/{owner}/{name}/predictions',
   summary: 'Create a prediction of a model',
-  description: headers,
   request: {
+    headers: CreateHeaders,
     params: z.object({ owner: z.string(), name: z.string() }),
     ...jsonRequest(CreateOwnedPrediction),
   },
@@ -63,9 +63,12 @@ const listRoute = createRoute({
   summary: 'Predictions, newest first',
   request: {
     query: z.object({
-      cursor: z.string().optional(),
+      cursor: z.string().optional().meta({ description: 'Of the page before; `next` has it' }),
       status: z.enum(objectStatuses).optional(),
       model: z.string().optional(),
+      created_after: z.string().optional().meta({ description: 'RFC 3339; at that moment or later' }),
+      created_before: z.string().optional().meta({ description: 'RFC 3339; before that moment' }),
+      source: z.enum(['api', 'web']).optional().meta({ description: 'Nothing is made on a web page here' }),
     }),
   },
   responses: { 200: ok(PredictionList, 'A page of 100 at most'), ...problems(400, 503) },
@@ -81,8 +84,8 @@ const retryRoute = createRoute({
   method: 'post',
   path: '/v1/predictions/{id}/retry',
   summary: 'A new prediction from the stored input',
-  description: headers,
-  request: { params: id },
+  description: 'Its webhook is inherited.',
+  request: { headers: CreateHeaders, params: id },
   responses: { ...created, ...problems(409, 410) },
 })
 
@@ -91,8 +94,8 @@ const pageSize = 100
 export function mountPredictions(app: Api, deps: ApiDeps, settings: ApiSettings): void {
   const { service, store, routing, gate = openGate } = deps
 
-  async function shown(c: ApiContext, record: StoredPrediction, retryOf?: string): Promise<string> {
-    return objectText(record, await store.inputsOf(record.id), originOf(c), retryOf)
+  async function shown(c: ApiContext, record: StoredPrediction): Promise<string> {
+    return objectText(record, await store.inputsOf(record.id), originOf(c))
   }
 
   async function askedIn(c: ApiContext, body: Record<string, unknown>) {
@@ -109,12 +112,9 @@ export function mountPredictions(app: Api, deps: ApiDeps, settings: ApiSettings)
     { input, webhook }: { input: Record<string, unknown>; webhook?: WebhookOrder | undefined },
     retryOf?: string,
   ): Promise<Response> {
-    if (c.req.header('cancel-after') !== undefined) {
-      throw new ServiceError('not_implemented', 'Cancel-After is not supported yet')
-    }
     const waitMs = waitMsOf(c.req.header('prefer'))
-    const request = accept(c, target, input, settings.uploadWebhook())
-    if (webhook !== undefined) request.webhook = webhook
+    const request = accept(c, target, input, settings.uploadWebhook, webhook)
+    if (retryOf !== undefined) request.retryOf = retryOf
     return gate.serve(target, async () => {
       const accepted = await service.submit(request)
       const record = known(
@@ -122,7 +122,7 @@ export function mountPredictions(app: Api, deps: ApiDeps, settings: ApiSettings)
       )
       const inTime = waitMs === undefined || isTerminal(record.status)
       // Of a wait that ran out, the official clients go on to poll only what reads `starting`.
-      return jsonText(await shown(c, inTime ? record : waiting(record), retryOf), inTime ? 201 : 202)
+      return jsonText(await shown(c, inTime ? record : waiting(record)), inTime ? 201 : 202)
     })
   }
 
@@ -141,23 +141,12 @@ export function mountPredictions(app: Api, deps: ApiDeps, settings: ApiSettings)
   mount(app, deps, getRoute, 'modern', async (c) => jsonText(await shown(c, await recordOf(c))))
 
   mount(app, deps, listRoute, 'modern', async (c) => {
-    const { cursor, status, model } = c.req.query()
-    const page = await store.list({
-      limit: pageSize,
-      queue: settings.queue,
-      ...(cursor && { cursor }),
-      ...(status && { status: storedStatus(status) }),
-      ...(model && { modelName: model.replace(/^perdure\//, '') }),
-    })
+    const { cursor, source, ...filters } = c.req.query()
+    const filter = { ...filterIn(filters), limit: pageSize, queue: settings.queue, ...(cursor && { cursor }) }
+    const page = isFromWeb(source) ? { items: [] } : await store.list(filter)
     const results = await Promise.all(page.items.map((record) => shown(c, record)))
-    let next = 'null'
-    if (page.nextCursor !== undefined) {
-      const url = new URL('/v1/predictions', originOf(c))
-      const query = { cursor: page.nextCursor, ...(status && { status }), ...(model && { model }) }
-      url.search = new URLSearchParams(query).toString()
-      next = JSON.stringify(url.href)
-    }
-    return jsonText(`{"next":${next},"previous":null,"results":[${results.join(',')}]}`)
+    const next = page.nextCursor === undefined ? null : nextPage(c, page.nextCursor)
+    return jsonText(`{"next":${JSON.stringify(next)},"previous":null,"results":[${results.join(',')}]}`)
   })
 
   mount(app, deps, cancelRoute, 'modern', async (c) => {
@@ -176,7 +165,8 @@ export function mountPredictions(app: Api, deps: ApiDeps, settings: ApiSettings)
     const stored = await store.inputsOf(record.id)
     const input = stored === undefined ? undefined : parseJson(stored)
     if (!isJsonObject(input)) throw new ServiceError('input_expired', 'the input is no longer stored')
-    return create(c, routing.resolve(record.modelName), { input }, record.id)
+    const webhook = record.webhook && { ...record.webhook, base: originOf(c) }
+    return create(c, routing.resolve(record.modelName, record.modelVersion), { input, webhook }, record.id)
   })
 }
 
@@ -220,19 +210,9 @@ function targetOf({ version, model }: Record<string, unknown>, routing: Routing)
   return routing.resolveVersion(asked)
 }
 
-const storedStatuses: Readonly<Record<string, PredictionStatus>> = {
-  starting: 'pending',
-  processing: 'running',
-  succeeded: 'succeeded',
-  failed: 'failed',
-  canceled: 'canceled',
-  aborted: 'canceled',
-}
-
-function storedStatus(word: string): PredictionStatus {
-  const status = Object.hasOwn(storedStatuses, word) ? storedStatuses[word] : undefined
-  if (status === undefined) {
-    throw new ServiceError('invalid_input', `status must be one of ${objectStatuses.join(', ')}`)
-  }
-  return status
+/** The same filters, behind the last of this page. */
+function nextPage(c: ApiContext, cursor: string): string {
+  const url = new URL(c.req.url)
+  url.searchParams.set('cursor', cursor)
+  return url.href
 }

@@ -29,6 +29,8 @@ export interface TestApiOptions {
   service?: Partial<PredictionService>
   models?: RoutingOptions['models']
   gate?: Gate
+  /** Absent: no webhooks can be ordered. */
+  webhookGuard?: NonNullable<ApiDeps['webhookGuard']>
   /** Why the process is not ready. */
   notReady?: () => ServiceError | undefined
   taskTimeoutMs?: number
@@ -92,7 +94,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
   })
   const service: PredictionService = {
     predict: (request) => direct.predict(request),
-    async submit({ target: { platform: name, name: modelName, version }, inputs, uid, idempotency }) {
+    async submit({ target: { platform: name, name: modelName, version }, inputs, uid, ...more }) {
       const { prefix, ids } = makeFlightIds(1)
       const admitted = await store.admit({
         processId,
@@ -106,7 +108,10 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
             modelVersion: version,
             inputs,
             uid,
-            ...(idempotency === undefined ? {} : { idempotency }),
+            ...(more.idempotency && { idempotency: more.idempotency }),
+            ...(more.webhook && { webhook: more.webhook }),
+            ...(more.cancelAfterMs !== undefined && { cancelAfterMs: more.cancelAfterMs }),
+            ...(more.retryOf !== undefined && { retryOf: more.retryOf }),
           },
         ],
       })
@@ -146,6 +151,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
       onDead: () => undefined,
     }),
     ...(options.gate === undefined ? {} : { gate: options.gate }),
+    ...(options.webhookGuard === undefined ? {} : { webhookGuard: options.webhookGuard }),
     metrics: makeMetrics(),
     log: makeLogger(
       { development: false, logLevel: 'debug' },
