@@ -2,6 +2,7 @@
 import { makeAdmission } from './admission.ts'
 import { makeDeliveryRows, makeDeliveryStore } from './delivery-rows.ts'
 import { makeEndings, type TransitionRequest } from './endings.ts'
+import { makeFigures } from './figures.ts'
 import { makeFileRows } from './file-rows.ts'
 import { type Engine, oneByOne, soft, type WriteKind } from './group.ts'
 import { makeJobs } from './jobs.ts'
@@ -66,6 +67,7 @@ export function composeStore(
   const endings = makeEndings(dialect, outbox, jobs)
   const progress = makeProgress(dialect, outbox)
   const queues = makeQueues(dialect)
+  const figures = makeFigures(dialect)
   const listing = makeListing(dialect)
   const processes = makeProcessRows(dialect)
   const tasks = makeTasks(dialect, outbox, jobs, listing)
@@ -196,6 +198,7 @@ export function composeStore(
     inputsOf: (id) => engine.read(() => listing.inputs(id)),
     list: (filter) => engine.read(() => listing.list(filter)),
     count: (queue) => engine.read(() => queues.count(queue)),
+    figures: (queue) => engine.read(() => figures.figures(queue)),
     terminalAmong: (ids) => engine.read(() => listing.terminalAmong(ids)),
     meanRunMs: (modelName) => engine.read(() => queues.meanRunMs(modelName)),
 

@@ -16,11 +16,12 @@ export type NewRow = {
   webhook: string
   deadline: number | null
   retryOf: string
+  trace: string
   now: number
 }
 
 export function rowOf(prediction: NewPrediction, now: number) {
-  const { id, modelName, modelVersion, uid, webhook, cancelAfterMs, retryOf = '' } = prediction
+  const { id, modelName, modelVersion, uid, webhook, cancelAfterMs, retryOf = '', trace = '' } = prediction
   return {
     id,
     modelName,
@@ -29,6 +30,7 @@ export function rowOf(prediction: NewPrediction, now: number) {
     webhook: webhook === undefined ? '' : JSON.stringify(webhook),
     deadline: cancelAfterMs === undefined ? null : now + cancelAfterMs,
     retryOf,
+    trace,
     now,
   }
 }
@@ -45,6 +47,7 @@ export function columns(row: NewRow) {
     webhook: row.webhook,
     deadline_at: row.deadline,
     retry_of: row.retryOf,
+    trace: row.trace,
     created_at: row.now,
   }
 }

@@ -38,6 +38,8 @@ export interface NewPrediction {
   sync?: boolean
   /** Whom to tell of its events. */
   webhook?: WebhookOrder
+  /** `traceparent` of the request that asked for it. */
+  trace?: string
   /** From its acceptance on; not ended by then, it is canceled. */
   cancelAfterMs?: number
   /** The prediction whose input it repeats. */
@@ -121,6 +123,8 @@ export interface Taken {
   modelName: string
   modelVersion: string
   inputs: JsonText
+  /** `traceparent` of the request that asked for it. */
+  trace?: string
   /** Its caller ordered webhooks: the outbox may hold some. */
   owes?: true
 }
@@ -213,16 +217,16 @@ export interface ListFilter {
   queue?: string
   modelName?: string
   status?: PredictionStatus
-  /** Newest first; opaque, from an earlier page. */
-  cursor?: string
-  /** 1..1000. */
-  limit: number
   /** Ended by its deadline before it began; false: not so. */
   aborted?: boolean
   /** Milliseconds since 1970: accepted then or later. */
   createdFrom?: number
   /** Accepted earlier. */
   createdBefore?: number
+  /** Newest first; opaque, from an earlier page. */
+  cursor?: string
+  /** 1..1000. */
+  limit: number
 }
 
 export interface Page {
@@ -270,6 +274,21 @@ export interface QueueCounts {
   /** Accepted and not yet taken by any worker. */
   waiting: number
   running: number
+}
+
+/** How much is left to do, for metrics. Times are milliseconds since 1970, the store's clock; absent = nothing is left. */
+export interface StoreFigures extends QueueCounts {
+  oldestWaitingAt: number | undefined
+  /** Open predictions whose job at a provider is known. */
+  providerJobs: number
+  /** Jobs whose provider has still to hear that their prediction is over. */
+  providerCancelsDue: number
+  /** Unsent rows. */
+  outbox: number
+  oldestOutboxAt: number | undefined
+  /** Webhooks that have not been delivered or given up. */
+  deliveriesWaiting: number
+  validationsOpen: number
 }
 
 /** One change that must reach somebody outside, in order per prediction. */
@@ -338,6 +357,7 @@ export interface Store {
   inputsOf(id: string): Promise<JsonText | undefined>
   list(filter: ListFilter): Promise<Page>
   count(queue: string): Promise<QueueCounts>
+  figures(queue: string): Promise<StoreFigures>
   /** Those of `ids` that are terminal, with their status. Cheap: callers poll it. */
   terminalAmong(ids: readonly string[]): Promise<Map<string, TerminalStatus>>
   /** Mean run time of the model's latest successes in milliseconds, undefined if unknown. */

@@ -71,6 +71,8 @@ export interface PredictionTable {
   webhook: Generated<string>
   /** 1: its caller waits, and a paused queue does not hold it back. */
   sync: Generated<number>
+  /** `traceparent` of the request; empty = none. */
+  trace: Generated<string>
   /** The process of a direct call; empty for flights. */
   owner: Generated<string>
   /** `Cancel-After`: not ended by then, it is canceled. Null = never. */

@@ -51,6 +51,7 @@ export function makeTakes(dialect: Dialect, outbox: Outbox) {
           'retry_at',
           'retry_code',
           'webhook',
+          'trace',
           'sync',
           'deadline_at',
         ])
@@ -172,6 +173,7 @@ type Row = Pick<
   | 'retry_at'
   | 'retry_code'
   | 'webhook'
+  | 'trace'
   | 'sync'
   | 'deadline_at'
 >
@@ -186,6 +188,7 @@ interface Circumstances {
 function judge(request: TakeRequest, row: Row | undefined, at: Circumstances): Taken | NotTaken {
   if (row === undefined) return { outcome: 'unknown' }
   const owed = row.webhook === '' ? {} : { owes: true as const }
+  const traced = row.trace === '' ? {} : { trace: row.trace }
   if (isTerminal(row.status)) return { outcome: 'terminal', status: row.status, ...owed }
   const { taskTimeoutMs, maxAttempts } = request.limits
   const untilDeadlineMs = row.deadline_at === null ? Number.POSITIVE_INFINITY : row.deadline_at - at.now
@@ -213,7 +216,7 @@ function judge(request: TakeRequest, row: Row | undefined, at: Circumstances): T
     startedAtMs: row.started_at ?? at.now,
   }
   const model = { modelName, modelVersion, platform }
-  return { outcome: 'taken', token, failures, ...times, ...model, inputs: 'null', ...owed }
+  return { outcome: 'taken', token, failures, ...times, ...model, inputs: 'null', ...traced, ...owed }
 }
 
 function isInLiveHands(request: TakeRequest, holder: string, { states }: Circumstances): boolean {

@@ -77,6 +77,7 @@ export function makeTasks(
         webhook: '',
         deadline: null,
         retryOf: '',
+        trace: '',
         now,
       } as const
       if ((yield* insert({ ...row, status, queueNum })).length > 0) {

@@ -12,6 +12,7 @@ import { webhooks } from './0007-webhooks.ts'
 import { sync } from './0008-sync.ts'
 import { deadlines } from './0009-deadlines.ts'
 import { progress } from './0010-progress.ts'
+import { observed } from './0011-observed.ts'
 
 /** Where the dialects differ. */
 export interface SchemaWords {
@@ -32,7 +33,19 @@ export interface Schema {
 }
 
 export const schema: Schema = {
-  migrations: [predictions, jobs, files, validations, keyAge, tracking, webhooks, sync, deadlines, progress],
+  migrations: [
+    predictions,
+    jobs,
+    files,
+    validations,
+    keyAge,
+    tracking,
+    webhooks,
+    sync,
+    deadlines,
+    progress,
+    observed,
+  ],
   lastRelease: 8,
 }
 
