@@ -24,7 +24,7 @@ export async function openStream(http: HttpClient, request: HttpRequest): Promis
   const { origin, method, path, headers, body } = request
   if (request.signal.aborted) throw canceled()
   if (request.timeoutMs <= 0) throw timedOut()
-  const limit = AbortSignal.timeout(Math.min(request.timeoutMs, 2 ** 31 - 1))
+  const limit = AbortSignal.timeout(Math.min(Math.ceil(request.timeoutMs), 2 ** 31 - 1))
   const signal = AbortSignal.any([request.signal, limit])
 
   const failure = (cause: unknown, answering: boolean) => {

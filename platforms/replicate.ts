@@ -5,16 +5,15 @@
 import { ServiceError } from '../contracts/errors.ts'
 import { isJsonObject, numberIn } from '../contracts/json.ts'
 import { unexpectedAnswer } from '../protocols/answer.ts'
-import { readEvents } from '../protocols/event-stream.ts'
-import { messageIn } from './answers.ts'
 import { callHeaders, requireSegment } from './call.ts'
-import { canceled, type HttpAnswer, type HttpClient } from './http.ts'
+import type { HttpAnswer, HttpClient } from './http.ts'
 import { openStream } from './http-stream.ts'
 import {
   type JobClientOptions,
   makeJobClient,
   outputMissing,
   type ProviderSettings,
+  progressIn,
   providerDeadlineMs,
   providerObject,
   resultExpired,
@@ -23,6 +22,7 @@ import {
   unknownWord,
 } from './job-client.ts'
 import type { CreatedJob, JobHandle, JobHints, JobPlatform, JobState } from './platform.ts'
+import { readJobStream } from './replicate-stream.ts'
 
 export interface ReplicateOptions extends JobClientOptions {
   /** Hosts beside the configured one that may be given the key for a stream; https only. */
@@ -61,6 +61,11 @@ export function makeReplicate(
   }
 
   function stateOf(prediction: Record<string, unknown>): JobState {
+    const { status, output, logs } = prediction
+    return { ...phaseOf(prediction), ...progressIn(status === 'succeeded' ? undefined : output, logs) }
+  }
+
+  function phaseOf(prediction: Record<string, unknown>): JobState {
     const { status, output, error, metrics, data_removed } = prediction
     switch (status) {
       case 'starting':
@@ -133,33 +138,30 @@ export function makeReplicate(
         throw new ServiceError('platform_unsupported', 'the model has no stream', { legacyCode: 20006 })
       }
       const { origin, pathname, search } = new URL(url)
-      const stream = await openStream(http, {
-        origin,
-        method: 'GET',
-        path: pathname + search,
-        headers: ['accept', 'text/event-stream', ...client.authorization()],
-        signal: call.signal,
-        timeoutMs: Math.min(call.target.timeoutMs, call.remainingMs),
+      const { signal, remainingMs, target } = call
+      const endMs = performance.now() + Math.min(target.timeoutMs, remainingMs)
+      yield* readJobStream({
+        async open(lastEventId) {
+          const stream = await openStream(http, {
+            origin,
+            method: 'GET',
+            path: pathname + search,
+            headers: [
+              ...['accept', 'text/event-stream', ...client.authorization()],
+              ...(lastEventId === undefined ? [] : ['last-event-id', lastEventId]),
+            ],
+            signal,
+            timeoutMs: endMs - performance.now(),
+          })
+          if (stream.status !== 200) throw refusal(await stream.answer())
+          return stream
+        },
+        jobFailed: client.jobFailed,
+        signal,
       })
-      if (stream.status !== 200) throw refusal(await stream.answer())
-      for await (const { event, data } of readEvents(stream.text())) {
-        if (event === 'error') throw client.jobFailed(messageIn(data))
-        if (event === 'done') {
-          ended(data)
-          return
-        }
-        if (event === 'output') yield { data }
-      }
-      throw new ServiceError('platform_connection_lost', 'the stream ended early', { legacyCode: 20004 })
     },
     docs: async () => '""',
     close: () => http.close(),
-  }
-
-  function ended(data: string): void {
-    const { reason } = data.startsWith('{') ? providerObject(data) : {}
-    if (reason === 'canceled') throw canceled()
-    if (reason === 'error') throw client.jobFailed(undefined)
   }
 }
 

@@ -319,14 +319,63 @@ describe.each(['replicate', 'runpod', 'runpod, bare arrays'] as const)('%s', (na
   })
 })
 
-test('a replicate stream that breaks off is a lost connection', async () => {
+test('a replicate stream that breaks off goes on behind the last event, without repeats', async () => {
+  const provider = await providers.replicate({ chunks: ['a', 'b', 'c'], runMs: 60, breakAfter: 1 })
+  const { stream } = await streamOf(provider)
+  expect(await collect(stream)).toEqual({ pieces: ['a', 'b', 'c'] })
+  const asked = provider.twin.callsOf('stream').map(({ headers }) => headers['last-event-id'])
+  expect(asked[0]).toBeUndefined()
+  expect(asked.slice(1).map((id) => String(id).split(':')[1])).toEqual(['0', '1', '2'])
+})
+
+test('a replicate stream that begins again instead of going on is not given twice', async () => {
+  let connections = 0
+  const events = ['a', 'b', 'c'].map((data, n) => `event: output\nid: 1:${n}\ndata: ${data}\n\n`)
+  const server = await startScriptedServer((_call, response, request) => {
+    connections++
+    response.writeHead(200, { 'content-type': 'text/event-stream' })
+    if (connections === 3) return void response.end(`${events.join('')}event: done\nid: 1:3\ndata: {}\n\n`)
+    response.write(events.slice(0, connections).join(''), () =>
+      setTimeout(() => request.socket.resetAndDestroy(), 20),
+    )
+  })
+  onTestFinished(() => server.close())
+  const platform = makeReplicate(makeHttpClient(), { address: `${server.origin}/v1/predictions`, apiKey })
+  onTestFinished(() => platform.close())
+  const target = { timeoutMs: 20_000 } as ModelTarget
+  const call = { target, signal: new AbortController().signal, remainingMs: 20_000 }
+  const job = { jobId: 'j', hints: { stream: `${server.origin}/stream` } }
+  expect(await collect(platform.streamJob(job, call))).toEqual({ pieces: ['a', 'b', 'c'] })
+  expect(connections).toBe(3)
+})
+
+test.each([
+  ['unknown events, comments and fields', 'event: logs\ndata: {"a"\n\n: note\n\nnonsense\nretry: soon\n\n'],
+  ['a message without a name', 'data: hello\n\n'],
+])('%s between the events of a replicate stream change nothing', async (_what, noise) => {
+  const { stream } = await streamOf(await providers.replicate({ chunks: ['a', 'b'], runMs: 30, noise }))
+  expect(await collect(stream)).toEqual({ pieces: ['a', 'b'] })
+})
+
+test('a replicate stream that is no event stream is a bad answer in the end', async () => {
+  const page = { status: 200, body: { hello: 'you' } }
+  const provider = await providers.replicate({
+    chunks: ['a'],
+    runMs: 30,
+    faults: { stream: ['garbage', page, 503, 'reset', 500, page] },
+  })
+  const { stream } = await streamOf(provider)
+  expect(await collect(stream)).toEqual({ pieces: [], code: 'platform_bad_answer' })
+})
+
+test('a replicate stream whose provider is gone says so', async () => {
   const provider = await providers.replicate({ chunks: ['a'], end: 'never', runMs: 20 })
   const { stream } = await streamOf(provider)
   const pieces = stream[Symbol.asyncIterator]()
   expect((await pieces.next()).value).toEqual({ data: 'a' })
   const next = pieces.next().catch(codeOf)
   await provider.twin.close()
-  expect(await next).toBe('platform_connection_lost')
+  expect(await next).toBe('platform_unreachable')
 })
 
 test('a replicate model without a stream is unsupported', async () => {

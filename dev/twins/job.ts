@@ -24,6 +24,11 @@ export const Scenario = z
       .meta({ description: 'never: runs until canceled' }),
     output: z.unknown().meta({ description: 'Absent: the chunks, else the input' }),
     chunks: z.array(z.string()).meta({ description: 'Given one by one while it runs, also as a stream' }),
+    breakAfter: z
+      .int()
+      .min(1)
+      .meta({ description: 'Each connection to the event stream is reset after this many events' }),
+    noise: z.string().meta({ description: 'Raw text put before every event of the stream' }),
     error: z.string().meta({ description: 'Text of a failed job' }),
     logs: z.string(),
     expireMs: z.number().min(0).meta({ description: 'Result is gone this long after the end' }),

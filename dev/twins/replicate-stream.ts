@@ -1,27 +1,45 @@
-/** The event stream of a Replicate twin's job: `output`, `error`, `done`. */
+/** The event stream of a Replicate twin's job: `output`, `error`, `done`; resumed behind `Last-Event-ID`. */
 import type { ServerResponse } from 'node:http'
 import { isEnded, type TwinJob } from './job.ts'
 
-export function streamEvents(job: TwinJob, response: ServerResponse): void {
-  let sent = 0
+export function streamEvents(job: TwinJob, response: ServerResponse, lastEventId: unknown): void {
+  const { noise = '', breakAfter = Number.POSITIVE_INFINITY } = job.scenario
+  let next = eventAfter(lastEventId)
+  let given = 0
   response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-cache' })
-  const event = (name: string, data: string) => {
+  // A client learns that it is connected before there is anything to say.
+  response.flushHeaders()
+
+  const send = ([name, data]: [name: string, data: string]) => {
     const lines = data.split('\n').map((line) => `data: ${line}\n`)
-    response.write(`event: ${name}\nid: ${Date.now()}:${sent}\n${lines.join('')}\n`)
+    const frame = `${noise}event: ${name}\nid: ${job.createdAt.getTime()}:${next++}\n${lines.join('')}\n`
+    given++
+    if (given < breakAfter) return void response.write(frame)
+    unwatch()
+    response.write(frame, () => response.socket?.resetAndDestroy())
   }
   const advance = () => {
-    for (; sent < job.chunks.length; sent++) event('output', job.chunks[sent] ?? '')
-    if (!isEnded(job)) return
+    const events = eventsOf(job)
+    while (given < breakAfter && next < events.length) send(events[next] ?? ['done', '{}'])
+    if (!isEnded(job) || given >= breakAfter) return
     unwatch()
-    if (job.phase === 'failed') {
-      event('error', JSON.stringify({ detail: job.error }))
-      event('done', '{"reason":"error"}')
-    } else {
-      event('done', job.phase === 'succeeded' ? '{}' : '{"reason":"canceled"}')
-    }
     response.end()
   }
   const unwatch = job.watch(advance)
   response.on('close', unwatch)
   advance()
+}
+
+/** All events so far, always the same ones under the same numbers. */
+function eventsOf(job: TwinJob): [name: string, data: string][] {
+  const events = job.chunks.map((chunk): [string, string] => ['output', chunk])
+  if (!isEnded(job)) return events
+  if (job.phase === 'succeeded') return [...events, ['done', '{}']]
+  if (job.phase !== 'failed') return [...events, ['done', '{"reason":"canceled"}']]
+  return [...events, ['error', JSON.stringify({ detail: job.error })], ['done', '{"reason":"error"}']]
+}
+
+function eventAfter(lastEventId: unknown): number {
+  const number = /:(\d+)$/.exec(String(lastEventId ?? ''))?.[1]
+  return number === undefined ? 0 : Number(number) + 1
 }

@@ -169,7 +169,9 @@ export async function startReplicateTwin(options: ReplicateTwinOptions = {}): Pr
       pattern: /^\/v1\/stream\/(?<id>[^/]+)$/,
       // The address itself is the secret: the official clients send no key here.
       open: true,
-      handle: known(({ job }, { response }) => streamEvents(job, response)),
+      handle: known(({ job }, { call, response }) =>
+        streamEvents(job, response, call.headers['last-event-id']),
+      ),
     },
     {
       name: 'secret',
