@@ -28,15 +28,18 @@ export function addProcesses(program: Command): void {
   }
 }
 
-/** This process ends as that program: signals, exit code and terminal are its own. */
-async function become(folder: string, args: string[]): Promise<void> {
+/** This process becomes that program: signals, exit code, terminal and memory are its own. */
+async function become(folder: string, given: string[]): Promise<void> {
   // `.ts` in a clone, `.js` in the package.
   const file = fileURLToPath(new URL(`../${folder}/main${extname(import.meta.url)}`, import.meta.url))
   if (!existsSync(file)) {
     console.error('perdure: this program is not part of the package; it needs a clone of the repository')
     process.exit(2)
   }
-  const child = spawn(process.execPath, [...process.execArgv, file, ...args], { stdio: 'inherit' })
+  const args = [...process.execArgv, file, ...given]
+  // The same process goes on as the other program; where the system has no such call, a child stands in for it.
+  if (process.platform !== 'win32') process.execve?.(process.execPath, [process.execPath, ...args])
+  const child = spawn(process.execPath, args, { stdio: 'inherit' })
   for (const signal of ['SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal))
   // A terminal sends Ctrl-C to both; the program decides what it means.
   process.on('SIGINT', () => undefined)

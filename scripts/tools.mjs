@@ -9,6 +9,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { aptInstall } from './apt.mjs'
 import { provide as chromium } from './chromium.mjs'
+import { provide as compose } from './compose.mjs'
 import { startEngine } from './docker-engine.mjs'
 import { ensureBaseImage } from './docker-image.mjs'
 import { provide as helm } from './helm.mjs'
@@ -26,6 +27,7 @@ const tools = {
     const { version } = await startEngine()
     return `engine ${version}, image ${await ensureBaseImage()}`
   },
+  compose,
   python: async () => {
     const script = join(import.meta.dirname, 'python-venv.mjs')
     const sets = ['cog', 'mlserver', 'kserve', 'clients', 'replicate']

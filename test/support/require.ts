@@ -6,6 +6,7 @@ import { describe, test } from 'vitest'
 
 export const needs = [
   'docker',
+  'compose',
   'python',
   'postgres',
   'temporal-server',
