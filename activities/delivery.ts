@@ -4,7 +4,7 @@ import type { DeliverInput, DeliverReport, DeliveryActivities } from '../contrac
 import { objectText } from '../contracts/prediction-text.ts'
 import type { AddressRules, Resolve } from '../platforms/guarded-address.ts'
 import { type GuardedAnswer, makeGuardedClient } from '../platforms/guarded-client.ts'
-import type { Store, StoredDelivery } from '../records/store.ts'
+import type { Store, StoredDelivery, StoredPrediction, WebhookEvent } from '../records/store.ts'
 
 export interface WebhookSending {
   /** `whsec_…`; every one signs, so that receivers may change theirs at any time. */
@@ -22,6 +22,8 @@ const longestBody = 20_000
 /** 429, 502 and 504 say that the receiver has too much to do. */
 const overloaded: ReadonlySet<number> = new Set([429, 502, 504])
 const calmer = 2
+/** The end of longer logs is shown. */
+const shortLogs = 2_000
 
 export function makeDeliveryActivities(store: Store, sending: WebhookSending): DeliveryActivities {
   const { deliveries } = store
@@ -39,16 +41,10 @@ export function makeDeliveryActivities(store: Store, sending: WebhookSending): D
       deliveries.orderOf(delivery.predictionId),
     ])
     if (record === undefined || order === undefined) return undefined
-    // The prediction as it was when the event happened, however late this is told.
-    const shown =
-      delivery.event === 'start'
-        ? { ...record, status: 'running' as const, outputs: 'null', errorInfo: '', endedAt: null }
-        : record
+    const shown = atEvent(delivery.event, record)
     const whole = objectText(shown, inputs, order.base)
-    const text =
-      Buffer.byteLength(whole) <= longestBody
-        ? whole
-        : objectText({ ...shown, outputs: 'null' }, 'null', order.base)
+    const isShort = Buffer.byteLength(whole) <= longestBody
+    const text = isShort ? whole : objectText(withoutPayloads(shown), 'null', order.base)
     return deliveries.keepBody(delivery.id, text)
   }
 
@@ -77,10 +73,13 @@ export function makeDeliveryActivities(store: Store, sending: WebhookSending): D
   }
 
   return {
-    async deliver({ id, nextMs }: DeliverInput) {
+    async deliver({ id, nextMs, outOfTurn }: DeliverInput) {
       const delivery = await deliveries.get(id)
       if (delivery === undefined) return { status: 'failed', waitMs: 0 }
       if (delivery.status !== 'waiting') return { status: delivery.status, waitMs: 0 }
+      if (delivery.attempts === 0 && !outOfTurn && !(await deliveries.isNext(id))) {
+        return { status: 'waiting', waitMs: 0, early: true }
+      }
       if (await deliveries.isGone(delivery.url))
         return note(id, 'gone', null, 'the endpoint answered 410 before')
       const body = await bodyOf(delivery)
@@ -100,4 +99,15 @@ export function makeDeliveryActivities(store: Store, sending: WebhookSending): D
       await deliveries.reopen(id)
     },
   }
+}
+
+/** The prediction as it was when the event happened, however late this is told. */
+function atEvent(event: WebhookEvent, record: StoredPrediction): StoredPrediction {
+  if (event === 'completed') return record
+  const running = { ...record, status: 'running' as const, outputs: 'null', errorInfo: '', endedAt: null }
+  return event === 'start' ? { ...running, partial: 'null', logs: '' } : running
+}
+
+function withoutPayloads(record: StoredPrediction): StoredPrediction {
+  return { ...record, outputs: 'null', partial: 'null', logs: record.logs.slice(-shortLogs) }
 }

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { ServiceError } from '../contracts/errors.ts'
 import { createDelayMs, isAmbiguousCreate, isFinalPoll, pollPauseMs } from '../contracts/jobs.ts'
 import { secondsText } from '../platforms/call.ts'
-import type { CallRequest, JobHandle, JobPlatform, JobState } from '../platforms/platform.ts'
+import type { CallRequest, JobHandle, JobPlatform, JobProgress, JobState } from '../platforms/platform.ts'
 import { type Store, untilStored } from '../records/store.ts'
 import type { Outcome } from './outcome.ts'
 import { behindStreamer } from './streamed.ts'
@@ -20,6 +20,8 @@ export interface JobRun {
   streamer?: string
   /** The provider used a status word this version does not know; told once per follower. */
   onUnknownWord?(word: string): void
+  /** What the job has given is noted, and its caller is to be told of it. */
+  onNews?(): void
 }
 
 /** A crash between a creation and its answer is followed by one more creation, not by two. */
@@ -59,6 +61,7 @@ async function create(run: JobRun, unknown: number, deadlineMs: number): Promise
     const { jobId, hints, state } = await platform.createJob({ ...request, signal: neverAborted })
     const handle: JobHandle = { jobId, hints }
     await untilStored(() => store.jobCreated(request.id, JSON.stringify(handle)))
+    await makeNotes(run)(state.progress)
     return ended(state, startedMs) ?? (await follow(run, handle, deadlineMs))
   } catch (error) {
     if (request.signal.aborted) throw error
@@ -78,12 +81,14 @@ async function follow(run: JobRun, job: JobHandle, deadlineMs: number): Promise<
   const startedMs = performance.now()
   let isWarned = false
   const { target, signal } = request
+  const note = makeNotes(run)
   for (let polls = 1; ; polls++) {
     let retryAfterMs = 0
     const remainingMs = deadlineMs - performance.now()
     if (remainingMs <= 0) return timedOut()
     try {
       const state = await platform.pollJob(job, { target, signal, remainingMs })
+      await note(state.progress)
       const outcome = ended(state, startedMs)
       if (outcome !== undefined) return outcome
       if (!isWarned && 'unknownWord' in state) {
@@ -98,6 +103,20 @@ async function follow(run: JobRun, job: JobHandle, deadlineMs: number): Promise<
     }
     const pauseMs = pollPauseMs(polls, Math.random(), retryAfterMs)
     await delay(Math.min(pauseMs, Math.max(0, deadlineMs - performance.now())), undefined, { signal })
+  }
+}
+
+/** Keeps what a job has given so far. What cannot be written now comes again with the next look. */
+function makeNotes({ store, request, token, onNews }: JobRun) {
+  let known: JobProgress = {}
+  return async (seen: JobProgress | undefined): Promise<void> => {
+    if (seen === undefined || (seen.output === known.output && seen.logs === known.logs)) return
+    try {
+      if (await store.progress(request.id, token, seen)) onNews?.()
+      known = seen
+    } catch {
+      // Not worth the prediction.
+    }
   }
 }
 

@@ -15,6 +15,8 @@ export interface DeliverInput {
   id: string
   /** Until the next try, should this one fail; absent on the last try. */
   nextMs?: number
+  /** Earlier events of the prediction have been waited for long enough. */
+  outOfTurn?: true
 }
 
 export interface DeliverReport {
@@ -22,6 +24,8 @@ export interface DeliverReport {
   status: 'waiting' | 'succeeded' | 'failed' | 'gone'
   /** Until the next try: what the receiver asked for, or more than was planned where it is overloaded. */
   waitMs: number
+  /** No try was made: an earlier event of the prediction has to be tried first. */
+  early?: true
 }
 
 export interface DeliveryActivities {
@@ -34,6 +38,14 @@ export interface DeliveryActivities {
 const second = 1_000
 const minute = 60 * second
 const hour = 60 * minute
+
+/** So often a first try lets those of earlier events go before, with growing pauses: a minute in all. */
+export const mostTurnsWaited = 20
+
+/** Between looks whether it is an event's turn. */
+export function turnPauseMs(turn: number): number {
+  return Math.min(5 * second, Math.round(100 * 1.5 ** turn))
+}
 
 /** Before each try: 75.6 hours in all (prediction-agent specification, 10.2). */
 export const deliveryDelaysMs: readonly number[] = [

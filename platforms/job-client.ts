@@ -5,7 +5,7 @@ import { unexpectedAnswer } from '../protocols/answer.ts'
 import { cleanMessage, messageIn, statusError } from './answers.ts'
 import { secondsText } from './call.ts'
 import type { HttpAnswer, HttpClient } from './http.ts'
-import type { JobCall, JobState, SecretText } from './platform.ts'
+import type { JobCall, JobProgress, JobState, SecretText } from './platform.ts'
 
 export interface ProviderSettings {
   /** URL from which all paths start. */
@@ -120,6 +120,21 @@ export function textIn(value: unknown): string | undefined {
 export function succeeded(output: unknown, runMs: number | undefined): JobState {
   const runningTime = runMs === undefined || runMs < 0 ? '' : secondsText(runMs)
   return { status: 'succeeded', outputs: printJson({ output }), runningTime }
+}
+
+const mostPartialOutput = 1_000_000
+/** The end of longer logs counts. */
+const mostLogs = 100_000
+
+/** As a member of a `JobState`; nothing where the provider says nothing. */
+export function progressIn(output: unknown, logs: unknown): { progress?: JobProgress } {
+  const isEmpty = output === undefined || output === null || (Array.isArray(output) && output.length === 0)
+  const printed = isEmpty ? '' : printJson(output)
+  const progress: JobProgress = {
+    ...(printed !== '' && printed.length <= mostPartialOutput && { output: printed }),
+    ...(typeof logs === 'string' && logs !== '' && { logs: logs.slice(-mostLogs) }),
+  }
+  return Object.keys(progress).length === 0 ? {} : { progress }
 }
 
 export function outputMissing(): JobState {

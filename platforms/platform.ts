@@ -84,8 +84,17 @@ export interface CreatedJob extends JobHandle {
   state: JobState
 }
 
+/** What a job has given so far. Absent = nothing, or too much to be passed on before the end. */
+export interface JobProgress {
+  /** JSON text of the output; of a job that has not succeeded. */
+  output?: string
+  logs?: string
+}
+
 /** What one poll has seen. */
-export type JobState =
+export type JobState = JobPhase & { progress?: JobProgress }
+
+export type JobPhase =
   /** `unknownWord`: a status this version does not know; polled on, worth one warning. */
   | { status: 'queued' | 'running'; unknownWord?: string }
   /** `outputs`: JSON text `{"output": …}`. `runningTime`: empty if the provider names none, then measure it. */

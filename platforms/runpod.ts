@@ -14,6 +14,7 @@ import {
   makeJobClient,
   outputMissing,
   type ProviderSettings,
+  progressIn,
   providerDeadlineMs,
   providerObject,
   resultExpired,
@@ -44,7 +45,7 @@ export function makeRunpod(
         return { status: 'queued' }
       case 'IN_PROGRESS':
       case 'RUNNING':
-        return { status: 'running' }
+        return { status: 'running', ...progressIn(job.output, undefined) }
       case 'COMPLETED':
         return job.output === undefined ? outputMissing() : succeeded(job.output, numberIn(job.executionTime))
       case 'FAILED':

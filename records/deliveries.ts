@@ -54,6 +54,8 @@ export interface DeliveryStore {
   /** Counts one try. `gone` disables the endpoint for later deliveries. */
   tried(id: string, outcome: DeliveryTry): Promise<void>
   isGone(url: string): Promise<boolean>
+  /** No earlier event of the same prediction still waits for its first try. */
+  isNext(id: string): Promise<boolean>
   /** Waiting again, its endpoint enabled again. False: no such delivery, or it is under way. */
   reopen(id: string): Promise<boolean>
   /** What the caller of the prediction ordered. */

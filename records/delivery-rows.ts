@@ -83,6 +83,17 @@ export function makeDeliveryRows(dialect: Dialect) {
   const gone = dialect.prepare((db, p: { url: string }) =>
     db.selectFrom('gone_endpoints').select('url').where('url', '=', p.url),
   )
+  const before = dialect.prepare((db, p: { id: string }) =>
+    db
+      .selectFrom('deliveries as this')
+      .innerJoin('deliveries as earlier', 'earlier.prediction_id', 'this.prediction_id')
+      .select('earlier.id')
+      .where('this.id', '=', p.id)
+      .whereRef('earlier.seq', '<', 'this.seq')
+      .where('earlier.status', '=', 'waiting')
+      .where('earlier.attempts', '=', 0)
+      .limit(1),
+  )
   const wait = dialect.prepare((db, p: { id: string; now: number }) =>
     db
       .updateTable('deliveries')
@@ -144,6 +155,9 @@ export function makeDeliveryRows(dialect: Dialect) {
     *isGone(url: string): Operation<boolean> {
       return (yield* gone({ url })).length > 0
     },
+    *isNext(id: string): Operation<boolean> {
+      return (yield* before({ id })).length === 0
+    },
     *reopen(id: string, now: number): Operation<boolean> {
       const [row] = yield* one({ id })
       if (row === undefined || row.status === 'waiting') return false
@@ -171,6 +185,7 @@ export function makeDeliveryStore(rows: DeliveryRows, engine: Engine): DeliveryS
     keepBody: (id, body) => engine.write(keepBody, { id, body }),
     tried: (id, outcome) => engine.write(tried, { id, outcome }),
     isGone: (url) => engine.read(() => rows.isGone(url)),
+    isNext: (id) => engine.read(() => rows.isNext(id)),
     reopen: (id) => engine.write(reopen, { id }),
     orderOf: (predictionId) => engine.read(() => rows.orderOf(predictionId)),
   }

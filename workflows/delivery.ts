@@ -1,10 +1,12 @@
-/** Delivers one webhook event: tries, waits, tries again. Owns the schedule; never on a prediction's path. */
+/** Delivers one webhook event: waits for its turn, tries, waits, tries again. Owns the schedule; never on a prediction's path. */
 import { proxyActivities, sleep } from '@temporalio/workflow'
 import {
   type DeliverReport,
   type DeliveryActivities,
   type DeliveryInput,
   deliveryDelaysMs,
+  mostTurnsWaited,
+  turnPauseMs,
 } from '../contracts/deliveries.ts'
 
 /** Receivers that were down together are not to be called together: each delay is up to this part longer. */
@@ -20,12 +22,14 @@ export async function delivery(input: DeliveryInput): Promise<DeliverReport['sta
   if (input.again) await reopenDelivery(input.id)
   const delays = input.delaysMs ?? deliveryDelaysMs
   let waitMs = delays[0] ?? 0
-  for (let tries = 1; ; tries++) {
+  for (let tries = 1, turns = 0; ; ) {
     if (waitMs > 0) await sleep(waitMs)
     const delay = delays[tries]
     const nextMs = delay === undefined ? {} : { nextMs: Math.round(delay * (1 + jitter * Math.random())) }
-    const report = await deliver({ id: input.id, ...nextMs })
+    const turn = turns < mostTurnsWaited ? {} : ({ outOfTurn: true } as const)
+    const report = await deliver({ id: input.id, ...nextMs, ...turn })
     if (report.status !== 'waiting') return report.status
-    waitMs = report.waitMs
+    waitMs = report.early ? turnPauseMs(turns++) : report.waitMs
+    if (!report.early) tries++
   }
 }

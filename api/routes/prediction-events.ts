@@ -75,14 +75,14 @@ export function mountPredictionEvents(app: Api, { service, store, ...deps }: Api
   })
 }
 
-/** All events up to the record's state: 1 starting, 2 processing, then each piece of output or the error, then done. */
+/** All events up to the record's state: 1 starting, 2 processing, then each piece of output, the error, done. */
 function eventsOf(record: StoredPrediction): Event[] {
   const events: Event[] = [{ id: 1, event: 'status', data: 'starting' }]
   if (record.status === 'pending') return events
   events.push({ id: 2, event: 'status', data: 'processing' })
-  if (record.status === 'running') return events
   const add = (event: Event['event'], data: string) => events.push({ id: events.length + 1, event, data })
-  if (record.status === 'succeeded') for (const piece of piecesOf(record)) add('output', piece)
+  for (const piece of piecesOf(record)) add('output', piece)
+  if (record.status === 'running') return events
   if (record.status === 'failed') add('error', JSON.stringify({ detail: record.errorInfo }))
   const status = objectStatusOf(record)
   add(
@@ -92,10 +92,15 @@ function eventsOf(record: StoredPrediction): Event[] {
   return events
 }
 
-/** Text as it is, a list piece by piece, anything else as JSON. */
+/**
+ * Text as it is, a list piece by piece, anything else as JSON. Before it has succeeded only Replicate's list counts:
+ * that grows to the whole output, so that each piece keeps its number.
+ */
 function piecesOf(record: StoredPrediction): string[] {
+  const isWhole = record.status === 'succeeded'
+  if (!isWhole && record.platform !== 'replicate') return []
   const output = parseJson(outputText(record))
-  const pieces = Array.isArray(output) ? output : [output]
+  const pieces = Array.isArray(output) ? output : isWhole ? [output] : []
   return pieces.map((piece) => (typeof piece === 'string' ? piece : printJson(piece)))
 }
 
