@@ -12,6 +12,7 @@ import {
   logging,
   mirror,
   runner,
+  runners,
   store,
   temporal,
   tracing,
@@ -57,6 +58,7 @@ function apiParts(read: Reader, platform?: PlatformWord, standards?: Env) {
     maxQueueSize: read('MAX_QUEUE_SIZE'),
     modelName: read('MODEL_NAME'),
     gate: read('GATE'),
+    runners: runners(read),
     generateDefault: read('GENERATE_DEFAULT'),
     /** Empty = the address the API ends up listening on. */
     uploadWebhookAddress: read('UPLOAD_WEBHOOK_ADDRESS'),

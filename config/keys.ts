@@ -32,6 +32,24 @@ const mlPlatform: Key<PlatformWord> = {
   },
 }
 
+export const runnerKinds = ['process', 'docker', 'kubernetes', 'endpoint'] as const
+export type RunnerKind = (typeof runnerKinds)[number]
+
+const runners: Key<readonly RunnerKind[] | undefined> = {
+  standard: '',
+  what: 'Platforms that validations may use: process, docker, kubernetes, endpoint, or none; empty = all while HTTP_SERVER_ADDRESS is loopback, else none',
+  parse(given) {
+    const words = given.split(/[\s,]+/).filter(Boolean)
+    if (words.length === 0) return undefined
+    if (words.length === 1 && words[0] === 'none') return []
+    return words.map((word) => {
+      const kind = runnerKinds.find((candidate) => candidate === word)
+      if (kind === undefined) throw new Error(`"${word}" is not one of ${runnerKinds.join(', ')}`)
+      return kind
+    })
+  },
+}
+
 /** Every key. `docs/configuration.md` is checked against this table. */
 export const keys = {
   ENVIRONMENT: text('development', 'development = readable logs; anything else = JSON lines'),
@@ -142,7 +160,13 @@ export const keys = {
     if (!Number.isInteger(number) || number < 1 || number > 65_535) throw new Error(`"${word}" is not a port`)
     return number
   }),
+  PERDURE_RUNNERS: runners,
   PERDURE_RUNNER_HOST: text('', 'Names the host of docker and process runners; required in containers'),
+  PERDURE_RUNNER_WAIT: duration(
+    '60s',
+    1,
+    'A host without a worker for this long is away: PLATFORM_UNAVAILABLE',
+  ),
   DOCKER_HOST: text('', 'Engine of the docker runner; empty = unix:///var/run/docker.sock'),
   KUBECONFIG: text('', 'File of the kubernetes runner’s cluster; empty = the cluster the worker runs in'),
 

@@ -2,6 +2,7 @@
 import { homedir, hostname } from 'node:os'
 import { join, resolve } from 'node:path'
 import { taskQueueOf } from '../contracts/names.ts'
+import { type RunnerKind, runnerKinds } from './keys.ts'
 import type { Reader } from './reader.ts'
 import { type Env, Secret } from './values.ts'
 
@@ -147,8 +148,27 @@ export function tracing(read: Reader) {
 const passedOn = ['PATH', 'HOME', 'LANG', 'TMPDIR'] as const
 const secretPrefix = 'PERDURE_SECRET_'
 
+/**
+ * Platforms that validations may use. A validation runs what its sender says, where the worker may: while strangers may
+ * reach the API, none that the operator has not named.
+ */
+export function runners(read: Reader): readonly RunnerKind[] {
+  const named = read('PERDURE_RUNNERS')
+  const isPrivate = loopback.test(read('HTTP_SERVER_ADDRESS').host)
+  if (!isPrivate && named !== undefined && named.length > 0) {
+    read.warn(
+      `PERDURE_RUNNERS: whoever reaches the API may run what they like through ${named.join(' and ')}`,
+    )
+  }
+  return named ?? (isPrivate ? runnerKinds : [])
+}
+
 export function runner(read: Reader, env: Env) {
   return {
+    kinds: runners(read),
+    /** True once an operator has said which: what is offered is then meant to work. */
+    named: read.given('PERDURE_RUNNERS'),
+    waitMs: read('PERDURE_RUNNER_WAIT'),
     host: read('PERDURE_RUNNER_HOST') || hostname(),
     dockerHost: read('DOCKER_HOST'),
     kubeconfig: read('KUBECONFIG'),

@@ -45,7 +45,7 @@ export function reader(env: Env): Reader {
     warn: (line: string) => void warnings.push(line),
     done<T>(make: () => T) {
       if (faults.length > 0) throw new ConfigError([...new Set(faults)])
-      return frozen({ ...make(), warnings: [...warnings] })
+      return frozen({ ...make(), warnings: [...new Set(warnings)] })
     },
   }
   return Object.assign(read as Reader, extra)

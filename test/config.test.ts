@@ -305,6 +305,24 @@ describe('warnings', () => {
     expect(warnings[0]).toMatch(/REDIS_ADDRESS, REDIS_CLUSTER_MODE, USE_LOCAL_REDIS/)
   })
 
+  test('runners: all while only this machine reaches the API, none beyond it that nobody has named', () => {
+    const open = { HTTP_SERVER_ADDRESS: '0.0.0.0:8000' }
+    const all = ['process', 'docker', 'kubernetes', 'endpoint']
+    expect(loadStart({}).runner).toMatchObject({ kinds: all, named: false, waitMs: 60_000 })
+    expect(loadApi({}).runners).toEqual(all)
+    expect(loadApi(open).runners).toEqual([])
+    expect(loadWorker(open).runner.kinds).toEqual([])
+    const named = loadStart({ ...open, PERDURE_RUNNERS: 'kubernetes, endpoint' })
+    expect([named.runners, named.runner.kinds]).toEqual(Array(2).fill(['kubernetes', 'endpoint']))
+    expect(named.warnings.filter((line) => line.startsWith('PERDURE_RUNNERS'))).toEqual([
+      'PERDURE_RUNNERS: whoever reaches the API may run what they like through kubernetes and endpoint',
+    ])
+    expect(loadWorker({ PERDURE_RUNNERS: 'none' }).runner).toMatchObject({ kinds: [], named: true })
+    expect(() => loadWorker({ PERDURE_RUNNERS: 'process,podman' })).toThrow(
+      'PERDURE_RUNNERS: "podman" is not one of process, docker, kubernetes, endpoint',
+    )
+  })
+
   test('listening beyond loopback is said', () => {
     expect(loadApi({ HTTP_SERVER_ADDRESS: '0.0.0.0:8000' }).warnings[0]).toMatch(
       /^HTTP_SERVER_ADDRESS: 0\.0\.0\.0/,
