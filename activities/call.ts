@@ -185,32 +185,25 @@ export function makeSteps(deps: CallDeps, lane: Lane, streamer?: string): Steps 
     const startedMs = performance.now()
     const request = { id, target, inputs: taken.inputs, signal, remainingMs: budgetMs(taken, target) }
     const { token, failures } = taken
-    return inCallSpan(request, span.traceparent, async (request, callSpan) => {
-      const outcome =
-        platform.lane === 'call'
-          ? await callOnce(platform, { ...request, remainingMs: taken.remainingMs }, failures)
-          : await runJob({
-              store,
-              platform,
-              request,
-              token,
-              failures,
-              ...(streamer !== undefined && { streamer }),
-              onNews: () => void outbox?.drain(id),
-              onUnknownWord: (word) =>
-                deps.onUnknownWord?.({ id, model: target.name, platform: target.platform, word }),
-            })
-      const code = codeOfOutcome(outcome)
-      if (outcome.kind !== 'succeeded') callSpan.failed(code)
-      deps.onCall?.({
-        id,
-        model: target.name,
-        platform: target.platform,
-        code,
-        runMs: performance.now() - startedMs,
-        ...(outcome.kind === 'retry' && { retryInMs: outcome.waitMs }),
-      })
-      return outcome
+    const outcome =
+      platform.lane === 'call'
+        ? await callOnce(platform, { ...request, remainingMs: taken.remainingMs }, failures)
+        : await runJob({
+            store,
+            platform,
+            request,
+            token,
+            failures,
+            ...(streamer !== undefined && { streamer }),
+            onNews: () => void outbox?.drain(id),
+            onUnknownWord: (word) =>
+              deps.onUnknownWord?.({ model: target.name, platform: target.platform, word }),
+          })
+    deps.onCall?.({
+      model: target.name,
+      platform: target.platform,
+      code: codeOfOutcome(outcome),
+      runMs: performance.now() - startedMs,
     })
     return outcome
   }
