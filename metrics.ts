@@ -20,6 +20,19 @@ export interface Finished {
   queueId: string
 }
 
+/** One finished platform call. */
+export interface PlatformCall {
+  /** Of the prediction; for logs. */
+  id: string
+  model: string
+  platform: PlatformName
+  /** `ok` or an error code. */
+  code: string
+  runMs: number
+  /** It is made again after this time. */
+  retryInMs?: number
+}
+
 export interface QueueNumbers {
   waiting: number
   running: number

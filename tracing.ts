@@ -89,6 +89,19 @@ export async function inSpan<T>(
   }
 }
 
+/** For what one member of a group does: in its own trace, and linked with the group's span if that is in another. */
+export function asMember(trace: string | undefined): Pick<SpanSettings, 'parent' | 'links'> {
+  const group = activeTrace()
+  if (trace === undefined || group === undefined) return { parent: trace }
+  return traceIdOf(group) === traceIdOf(trace) ? { parent: group } : { parent: trace, links: [group] }
+}
+
+/** Runs `run` as part of a trace without a span of its own. */
+export function underTrace<T>(trace: string | undefined, run: () => T): T {
+  if (recorder === undefined || trace === undefined) return run()
+  return context.with(contextOf(trace), run)
+}
+
 /** A workflow run that is over: it ran in an isolate that records nothing itself. */
 export function workflowOver(span: WorkflowSpan, ids: { workflowId: string; runId: string }): void {
   if (recorder === undefined) return

@@ -14,24 +14,33 @@ import {
   type Taken,
   untilStored,
 } from '../records/store.ts'
+import { inCallSpan } from '../tracing/platform-call.ts'
+import { asMember, inSpan, type Traced, underTrace } from '../tracing.ts'
 import { runJob } from './job.ts'
 import { callOnce, type Outcome } from './outcome.ts'
 import { cancelAtProvider } from './provider-cancel.ts'
 
-/** One finished platform call, for metrics. */
+/** One finished platform call, for metrics and logs. */
 export interface CallEvent {
+  /** Of the prediction. */
+  id: string
   model: string
   platform: PlatformName
   /** `ok` or an error code. */
   code: string
   runMs: number
+  /** It is made again after this time. */
+  retryInMs?: number
 }
 
-/** A prediction that this process has brought to its terminal status, for metrics. Times since 1970. */
+/** A prediction that this process has brought to its terminal status, for metrics and logs. Times since 1970. */
 export interface EndEvent {
+  id: string
   modelName: string
   platform: PlatformName
   status: TerminalStatus
+  /** `ok` or an error code. */
+  code: string
   /** Inherited text; empty if unknown. */
   runningTime: string
   createdAtMs: number
@@ -52,12 +61,12 @@ export interface CallDeps {
   onCall?(event: CallEvent): void
   onEnd?(event: EndEvent): void
   /** A provider's status word that this version does not know; its job is polled on. */
-  onUnknownWord?(event: { model: string; platform: PlatformName; word: string }): void
+  onUnknownWord?(event: { id: string; model: string; platform: PlatformName; word: string }): void
 }
 
 export type Step =
   /** `owes`: the outbox may hold messages about it. */
-  | { kind: 'ended'; status: TerminalStatus; owes?: boolean }
+  | { kind: 'ended'; status: TerminalStatus; owes?: boolean; trace?: string | undefined }
   /** Not now: the queue is paused, or another try is due later. */
   | { kind: 'wait'; open: OpenPrediction }
   /** Another call is under way, here or in another live process: look again. */
@@ -98,7 +107,8 @@ export function makeSteps(deps: CallDeps, lane: Lane, streamer?: string): Steps 
     const taken = await untilStored(() => store.take(id, processId, limits))
     const next = await afterTake(id, taken)
     const owes = mirrors || ('owes' in taken && taken.owes === true)
-    return owes && next.kind === 'ended' ? { ...next, owes } : next
+    if (!owes || next.kind !== 'ended') return next
+    return { ...next, owes, trace: 'trace' in taken ? taken.trace : undefined }
   }
 
   async function endedMeanwhile(id: string): Promise<Step | undefined> {
@@ -119,7 +129,7 @@ export function makeSteps(deps: CallDeps, lane: Lane, streamer?: string): Steps 
     switch (taken.outcome) {
       case 'taken':
         // What the take changed is told while the platform works.
-        if (mirrors || taken.owes) void outbox?.drain(id)
+        if (mirrors || taken.owes) void underTrace(taken.trace, () => outbox?.drain(id))
         return call(id, taken)
       case 'unknown':
         // Expired, or discarded and expired: nobody is left who could ask for it.
@@ -160,15 +170,25 @@ export function makeSteps(deps: CallDeps, lane: Lane, streamer?: string): Steps 
   }
 
   async function call(id: string, taken: Taken): Promise<Step> {
+    const attributes = { 'perdure.prediction.id': id, 'perdure.model': taken.modelName }
+    return inSpan('prediction', { ...asMember(taken.trace), attributes }, async (span) => {
+      const step = await callHeld(id, taken, span)
+      if (step.kind === 'ended') span.set({ 'perdure.status': step.status })
+      return step
+    })
+  }
+
+  async function callHeld(id: string, taken: Taken, span: Traced): Promise<Step> {
     const hold = held.hold(id)
     const startedMs = performance.now()
     try {
-      const outcome = await send(id, taken, hold.signal).catch((error: unknown): Outcome => {
+      const outcome = await send(id, taken, hold.signal, span).catch((error: unknown): Outcome => {
         if (hold.signal.aborted) throw error
         return { kind: 'failed', error, cancelJob: false }
       })
       const step = await write(id, taken, outcome, performance.now() - startedMs)
-      if (step.kind === 'ended') tell(taken, step.status, outcome)
+      if (outcome.kind === 'failed') span.failed(codeOfOutcome(outcome))
+      if (step.kind === 'ended') tell(id, taken, step.status, outcome)
       return step
     } catch (error) {
       // Canceled: the record is terminal already, the next look reads how.
@@ -179,41 +199,49 @@ export function makeSteps(deps: CallDeps, lane: Lane, streamer?: string): Steps 
     }
   }
 
-  async function send(id: string, taken: Taken, signal: AbortSignal): Promise<Outcome> {
+  async function send(id: string, taken: Taken, signal: AbortSignal, span: Traced): Promise<Outcome> {
     const target = deps.resolve(taken.modelName, taken.modelVersion)
     const platform = deps.platform(target.platform)
     const startedMs = performance.now()
     const request = { id, target, inputs: taken.inputs, signal, remainingMs: budgetMs(taken, target) }
     const { token, failures } = taken
-    const outcome =
-      platform.lane === 'call'
-        ? await callOnce(platform, { ...request, remainingMs: taken.remainingMs }, failures)
-        : await runJob({
-            store,
-            platform,
-            request,
-            token,
-            failures,
-            ...(streamer !== undefined && { streamer }),
-            onNews: () => void outbox?.drain(id),
-            onUnknownWord: (word) =>
-              deps.onUnknownWord?.({ model: target.name, platform: target.platform, word }),
-          })
-    deps.onCall?.({
-      model: target.name,
-      platform: target.platform,
-      code: codeOfOutcome(outcome),
-      runMs: performance.now() - startedMs,
+    return inCallSpan(request, span.traceparent, async (request, callSpan) => {
+      const outcome =
+        platform.lane === 'call'
+          ? await callOnce(platform, { ...request, remainingMs: taken.remainingMs }, failures)
+          : await runJob({
+              store,
+              platform,
+              request,
+              token,
+              failures,
+              ...(streamer !== undefined && { streamer }),
+              onNews: () => void outbox?.drain(id),
+              onUnknownWord: (word) =>
+                deps.onUnknownWord?.({ id, model: target.name, platform: target.platform, word }),
+            })
+      const code = codeOfOutcome(outcome)
+      if (outcome.kind !== 'succeeded') callSpan.failed(code)
+      deps.onCall?.({
+        id,
+        model: target.name,
+        platform: target.platform,
+        code,
+        runMs: performance.now() - startedMs,
+        ...(outcome.kind === 'retry' && { retryInMs: outcome.waitMs }),
+      })
+      return outcome
     })
-    return outcome
   }
 
-  function tell(taken: Taken, status: TerminalStatus, outcome: Outcome): void {
+  function tell(id: string, taken: Taken, status: TerminalStatus, outcome: Outcome): void {
     // Ended by another hand while this call ran: whoever that was has told it.
     if (outcome.kind === 'retry' || status !== outcome.kind) return
     const runningTime = outcome.kind === 'succeeded' ? outcome.runningTime : ''
     const { modelName, platform, createdAtMs, startedAtMs } = taken
     deps.onEnd?.({
+      id,
+      code: codeOfOutcome(outcome),
       modelName,
       platform,
       status,
@@ -274,7 +302,7 @@ export function makeSteps(deps: CallDeps, lane: Lane, streamer?: string): Steps 
     if (next.kind !== 'ended' || (lane !== 'job' && !next.owes)) return next
     const [heard, left] = await Promise.all([
       lane === 'job' ? cancelAtProvider(deps, id) : true,
-      next.owes ? outbox?.drain(id) : undefined,
+      next.owes ? underTrace(next.trace, () => outbox?.drain(id)) : undefined,
     ])
     if (!heard) return { kind: 'wait', open: { id, why: 'canceling', waitMs: cancelAgainMs } }
     if (left === undefined || left.refused) return next

@@ -2,11 +2,14 @@
 import { hash } from 'node:crypto'
 import { ServiceError } from '../contracts/errors.ts'
 import { isJsonObject, printJson } from '../contracts/json.ts'
+import { traceHeader, traceparentOf } from '../contracts/trace.ts'
 import { finalInputs, takesUploads } from '../platforms/inputs.ts'
 import type { ModelRoute, Routing } from '../platforms/routing.ts'
 import type { WebhookOrder } from '../records/store.ts'
+import { activeTrace } from '../tracing.ts'
 import { cancelAfterMsOf } from './deadline.ts'
 import type { AcceptedRequest } from './predictions.ts'
+import { noteSubject } from './subject.ts'
 import type { ApiContext, ApiSettings } from './surface.ts'
 
 /** A request whose fields have the right types; nothing is known of its model yet. */
@@ -63,7 +66,10 @@ export function accept(
     target,
     inputs: print(finalInputs(inputs, target)),
     uid: c.req.header('uid') ?? '',
+    onId: (prediction, workflow) => noteSubject(c, { prediction, ...(workflow && { workflow }) }),
   }
+  const trace = activeTrace() ?? traceparentOf(c.req.header(traceHeader))
+  if (trace !== undefined) request.trace = trace
   if (takesUploads(target)) request.uploadAddress = uploadWebhook
   if (webhook !== undefined) request.webhook = webhook
   if (cancelAfterMs !== undefined) request.cancelAfterMs = cancelAfterMs

@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { codeOf, legacyText, ServiceError } from '../contracts/errors.ts'
 import type { PlatformName } from '../contracts/names.ts'
 import { retryDelayMs } from '../contracts/retry.ts'
+import type { PlatformCall } from '../metrics.ts'
 import { withUploadAddress } from '../platforms/inputs.ts'
 import type { CallPlatform } from '../platforms/platform.ts'
 import {
@@ -13,6 +14,8 @@ import {
   type TerminalWaiter,
   untilStored,
 } from '../records/store.ts'
+import { inCallSpan } from '../tracing/platform-call.ts'
+import { inSpan, type Traced } from '../tracing.ts'
 import { makeFlightIds } from './ids.ts'
 import type { AcceptedRequest } from './predictions.ts'
 import { mismatch, notOpen } from './refusals.ts'
@@ -28,6 +31,9 @@ export interface DirectDeps {
   platform(name: PlatformName): CallPlatform
   /** Absent: no external record service is told of anything. */
   mirror?: SendLater
+  /** A request was answered with an earlier prediction. */
+  onReplay?(): void
+  onCall?(call: PlatformCall): void
   /** The store says that this process is dead: it must exit. */
   onDead(): void
 }
@@ -57,14 +63,20 @@ export function makeDirectCalls(deps: DirectDeps): DirectCalls {
   async function run(request: AcceptedRequest): Promise<StoredPrediction> {
     const newId = makeFlightIds(1).ids[0]!
     const { id, token } = await begin(newId, request)
+    request.onId?.(id)
     if (token === undefined) {
       // An earlier request with this key stands for this one.
+      deps.onReplay?.()
       await deps.waiter.waitFor(id, deps.taskTimeoutMs)
     } else {
       const hold = held.hold(id)
       try {
         await untilMirrored(id, token)
-        await callAndRecord(id, token, { ...request, inputs: inputsOf(id, request) }, hold.signal)
+        const final = { ...request, inputs: inputsOf(id, request) }
+        const attributes = { 'perdure.prediction.id': id, 'perdure.model': request.target.name }
+        await inSpan('prediction', { parent: request.trace, attributes }, (span) =>
+          callAndRecord(id, token, final, hold.signal, span),
+        )
       } finally {
         hold.done()
         deps.mirror?.send(id)
@@ -88,7 +100,7 @@ export function makeDirectCalls(deps: DirectDeps): DirectCalls {
   }
 
   async function begin(id: string, request: AcceptedRequest): Promise<{ id: string; token?: number }> {
-    const { target, uid, idempotency } = request
+    const { target, uid, idempotency, trace } = request
     const begun = await store.begin(
       {
         id,
@@ -99,6 +111,7 @@ export function makeDirectCalls(deps: DirectDeps): DirectCalls {
         queue: deps.queue,
         platform: target.platform,
         ...(idempotency === undefined ? {} : { idempotency }),
+        ...(trace === undefined ? {} : { trace }),
       },
       deps.processId,
     )
@@ -115,36 +128,56 @@ export function makeDirectCalls(deps: DirectDeps): DirectCalls {
     }
   }
 
-  async function callAndRecord(id: string, token: number, request: AcceptedRequest, signal: AbortSignal) {
+  async function callAndRecord(
+    id: string,
+    token: number,
+    request: AcceptedRequest,
+    signal: AbortSignal,
+    span: Traced,
+  ) {
     const startedMs = performance.now()
     try {
-      const { outputs, runningTime } = await callWithRetries(id, request, signal, startedMs)
+      const trace = span.traceparent
+      const { outputs, runningTime } = await callWithRetries(id, { ...request, trace }, signal, startedMs)
       const runMs = performance.now() - startedMs
       await untilStored(() => store.transition(id, 'succeeded', { outputs, runningTime, runMs }))
     } catch (error) {
+      const errorCode = codeOf(error)
+      span.failed(errorCode)
       // Canceled: the record is terminal already.
       if (signal.aborted) return
       const errorInfo = error instanceof ServiceError ? legacyText(error) : 'status 20000: internal error'
-      const errorCode = codeOf(error)
       await untilStored(() => store.transition(id, 'failed', { errorCode, errorInfo }, token))
     }
   }
 
   async function callWithRetries(
     id: string,
-    { target, inputs }: AcceptedRequest,
+    { target, inputs, trace }: Pick<AcceptedRequest, 'target' | 'inputs'> & { trace: string | undefined },
     signal: AbortSignal,
     startedMs: number,
   ) {
     const platform = deps.platform(target.platform)
     for (let failures = 1; ; failures++) {
-      const remainingMs = deps.taskTimeoutMs - (performance.now() - startedMs)
+      const calledMs = performance.now()
+      const remainingMs = deps.taskTimeoutMs - (calledMs - startedMs)
+      const request = { id, target, inputs, signal, remainingMs }
+      const told = (code: string, retryInMs?: number) =>
+        deps.onCall?.({
+          ...{ id, model: target.name, platform: target.platform, code },
+          runMs: performance.now() - calledMs,
+          ...(retryInMs !== undefined && { retryInMs }),
+        })
       try {
-        return await platform.call({ id, target, inputs, signal, remainingMs })
+        const result = await inCallSpan(request, trace, (traced) => platform.call(traced))
+        told('ok')
+        return result
       } catch (error) {
-        const waitMs = retryDelayMs(error, failures, Math.random())
-        if (waitMs === undefined || waitMs >= deps.taskTimeoutMs - (performance.now() - startedMs))
-          throw error
+        const delayMs = retryDelayMs(error, failures, Math.random())
+        const leftMs = deps.taskTimeoutMs - (performance.now() - startedMs)
+        const waitMs = delayMs !== undefined && delayMs < leftMs ? delayMs : undefined
+        told(codeOf(error), waitMs)
+        if (waitMs === undefined) throw error
         await delay(waitMs, undefined, { signal })
       }
     }

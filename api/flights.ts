@@ -1,8 +1,10 @@
 /** Asynchronous admission: requests that arrive while a start is under way leave together. Owns groups and starts. */
 import { codeOf } from '../contracts/errors.ts'
-import type { Lane } from '../contracts/names.ts'
+import { flightIdOf, type Lane } from '../contracts/names.ts'
+import { isSampled } from '../contracts/trace.ts'
 import { withUploadAddress } from '../platforms/inputs.ts'
 import type { Admitted, ItemAdmitted, NewPrediction, Store } from '../records/store.ts'
+import { inSpan, type SpanSettings } from '../tracing.ts'
 import type { RunTimes } from './figures.ts'
 import { makeFlightIds } from './ids.ts'
 import type { Accepted, AcceptedRequest } from './predictions.ts'
@@ -110,6 +112,11 @@ export function makeFlights(deps: FlightsDeps): Flights {
     try {
       const { prefix, ids, items, heartbeatTimeoutMs } = await admit(members)
       const accepted = ids.filter((_, at) => items[at]?.outcome === 'accepted')
+      members.forEach(({ request }, at) => {
+        const item = items[at]
+        if (item?.outcome === 'accepted') request.onId?.(ids[at]!, flightIdOf(prefix))
+        if (item?.outcome === 'earlier') request.onId?.(item.id)
+      })
       const refused = accepted.length === 0 ? [] : await start(prefix, accepted, heartbeatTimeoutMs, members)
       members.forEach((member, at) => {
         answer(member, ids[at]!, items[at]!, refused)
@@ -173,18 +180,20 @@ export function makeFlights(deps: FlightsDeps): Flights {
     const dated = deadlines.length === 0 ? {} : { deadlineInMs: Math.min(...deadlines) }
     const models = [...new Set(members.map(({ request }) => request.target.name))]
     try {
-      await deps.temporal.startFlight(
-        {
-          prefix,
-          input: {
-            ...{ ids, lane, platform, heartbeatTimeoutMs, ...only, ...dated },
-            ...(streamed && { streamer: deps.processId }),
+      await inSpan('start flight', startSpanOf(prefix, members), () =>
+        deps.temporal.startFlight(
+          {
+            prefix,
+            input: {
+              ...{ ids, lane, platform, heartbeatTimeoutMs, ...only, ...dated },
+              ...(streamed && { streamer: deps.processId }),
+            },
+            models,
+            ...(priority === undefined ? {} : { priority }),
+            ...(uid === '' ? {} : { fairnessKey: uid }),
           },
-          models,
-          ...(priority === undefined ? {} : { priority }),
-          ...(uid === '' ? {} : { fairnessKey: uid }),
-        },
-        startDeadlineMs,
+          startDeadlineMs,
+        ),
       )
       started.push(prefix)
       return []
@@ -231,8 +240,20 @@ export function makeFlights(deps: FlightsDeps): Flights {
   }
 }
 
+/** A flight belongs to the first of its members' traces that is recorded, and is linked with the others. */
+function startSpanOf(prefix: string, members: readonly Waiting[]): SpanSettings {
+  const traces = new Set(members.flatMap(({ request: { trace } }) => trace ?? []))
+  const parent = traces.values().find(isSampled) ?? [...traces][0]
+  return {
+    kind: 'producer',
+    parent,
+    links: [...traces].filter((trace) => trace !== parent),
+    attributes: { 'temporal.workflow.id': flightIdOf(prefix), 'perdure.flight.size': members.length },
+  }
+}
+
 function newPrediction(id: string, request: AcceptedRequest): NewPrediction {
-  const { target, inputs, uid, idempotency, webhook, sync, cancelAfterMs, retryOf } = request
+  const { target, inputs, uid, idempotency, webhook, sync, cancelAfterMs, retryOf, trace } = request
   return {
     id,
     modelName: target.name,
@@ -244,5 +265,6 @@ function newPrediction(id: string, request: AcceptedRequest): NewPrediction {
     ...(sync === undefined ? {} : { sync }),
     ...(cancelAfterMs === undefined ? {} : { cancelAfterMs }),
     ...(retryOf === undefined ? {} : { retryOf }),
+    ...(trace === undefined ? {} : { trace }),
   }
 }

@@ -10,6 +10,10 @@ export interface AcceptedRequest {
   inputs: string
   /** Where the model uploads files of the prediction with this id; absent = it is not told. */
   uploadAddress?(id: string): string
+  /** `traceparent` of the request; absent = it belongs to no trace. */
+  trace?: string
+  /** Called once it has an id; `workflow`: the flight that carries it. */
+  onId?(id: string, workflow?: string): void
   /** Header `UID`, else empty. */
   uid: string
   /** 1 (first) to 5; absent = Temporal's default 3. */

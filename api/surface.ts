@@ -4,18 +4,22 @@ import { performance } from 'node:perf_hooks'
 import type { HttpBindings } from '@hono/node-server'
 import type { OpenAPIHono, RouteConfig } from '@hono/zod-openapi'
 import type { Context, Hono } from 'hono'
+import { codeOf } from '../contracts/errors.ts'
 import type { PlatformName } from '../contracts/names.ts'
+import { traceHeader, traceparentOf } from '../contracts/trace.ts'
 import type { Logger } from '../logging.ts'
 import type { Metrics } from '../metrics.ts'
 import type { AddressGuard } from '../platforms/guarded-address.ts'
 import type { Platform } from '../platforms/platform.ts'
 import type { Routing } from '../platforms/routing.ts'
 import type { Store } from '../records/store.ts'
+import { inSpan, type Traced } from '../tracing.ts'
 import { errorResponse, type Surface } from './errors.ts'
 import type { Gate } from './gate.ts'
 import type { Generations } from './generation.ts'
 import type { PredictionService } from './predictions.ts'
 import type { Readiness } from './readiness.ts'
+import { attributesOf, subjectOf } from './subject.ts'
 import type { ValidationService } from './validations.ts'
 
 /** `incoming` is absent where no server is behind the app, as in `app.request()`. */
@@ -82,28 +86,55 @@ export function mount(
   app.on(route.method.toUpperCase(), path, observed)
 }
 
-/** The measured and logged form of a handler; never throws. `path` is the label of its metrics. */
-export function observe<C extends { req: { method: string; path: string } }>(
+/** Of a handler's context, what observing it takes. */
+export interface Observed {
+  req: {
+    method: string
+    path: string
+    header(name: string): string | undefined
+    param(name: string): string | undefined
+  }
+}
+
+/** The measured, logged and traced form of a handler; never throws. `path` is the label of its metrics. */
+export function observe<C extends Observed>(
   { metrics, log }: Pick<ApiDeps, 'metrics' | 'log'>,
   path: string,
   surface: Surface,
   handler: (c: C) => Response | Promise<Response>,
 ): (c: C) => Promise<Response> {
   const measure = metrics.route(path)
-  return async function observed(c) {
+
+  async function observed(c: C, span: Traced): Promise<Response> {
     const began = performance.now()
+    const { method, path: asked } = c.req
+    const subject = () => subjectOf(c, path, c.req.param('id'))
+    let code: string | undefined
     let response: Response
     try {
       response = await handler(c)
     } catch (error) {
-      response = errorResponse(error, surface, log)
+      code = codeOf(error)
+      response = errorResponse(error, surface, log.child(subject()))
     }
     const ms = performance.now() - began
-    measure(response.status, ms / 1000)
-    log.info(
-      { method: c.req.method, path: c.req.path, status: response.status, ms: Math.round(ms * 100) / 100 },
-      'request',
-    )
+    const { status } = response
+    measure(status, ms / 1000)
+    log.info({ method, path: asked, status, ms: Math.round(ms * 100) / 100, ...subject() }, 'request')
+    span.set({ 'http.response.status_code': status, ...attributesOf(subject()) })
+    if (status >= 500) span.failed(code ?? String(status))
     return response
   }
+
+  // Probes come every few seconds and are nobody's work.
+  if (probes.has(path)) return (c) => observed(c, unobserved)
+  return (c) => {
+    const { method } = c.req
+    const attributes = { 'http.request.method': method, 'http.route': path }
+    const parent = traceparentOf(c.req.header(traceHeader))
+    return inSpan(`${method} ${path}`, { kind: 'server', parent, attributes }, (span) => observed(c, span))
+  }
 }
+
+const probes: ReadonlySet<string> = new Set(['/live', '/ready', '/metrics'])
+const unobserved: Traced = { set: () => undefined, failed: () => undefined }

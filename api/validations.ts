@@ -15,6 +15,7 @@ import { guardQueueOf, validationQueueOf, workflowNames } from '../contracts/nam
 import type { ValidationRequest } from '../contracts/validation.ts'
 import type { ScheduleView, ValidationSchedule } from '../contracts/validation-wire.ts'
 import type { StoredValidation, ValidationStore } from '../records/store.ts'
+import { tracedStarts } from '../tracing/temporal.ts'
 import type { validation } from '../workflows/validation.ts'
 import type { TemporalApiOptions } from './temporal.ts'
 
@@ -39,7 +40,11 @@ export function makeValidationService(
   options: TemporalApiOptions,
 ): ValidationService {
   const connection = Connection.lazy(options.connection)
-  const client = new Client({ connection, namespace: options.namespace })
+  const client = new Client({
+    connection,
+    namespace: options.namespace,
+    interceptors: { workflow: [tracedStarts] },
+  })
   const queues = {
     workflows: guardQueueOf(options.taskQueue),
     activities: validationQueueOf(options.taskQueue),

@@ -1,6 +1,6 @@
 /** The workers of validations: activities that any worker may run, and those of the runners on this host. */
 import { Client } from '@temporalio/client'
-import { type NativeConnection, Worker } from '@temporalio/worker'
+import { type NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker'
 import { withFailures } from '../activities/failure.ts'
 import { makeHeldJobs } from '../activities/held-jobs.ts'
 import { makeReaperActivities, makeRunnerActivities } from '../activities/runner.ts'
@@ -10,6 +10,7 @@ import { guardQueueOf, runnerQueueOf, validationQueueOf, workflowNames } from '.
 import type { ReaperInput } from '../contracts/validations.ts'
 import type { Store } from '../records/store.ts'
 import type { Runners } from '../runners/index.ts'
+import { tracedActivities } from '../tracing/temporal.ts'
 
 export interface ValidationSettings {
   runners: Runners
@@ -76,7 +77,8 @@ export async function createValidationWorkers(
     namespace,
     maxConcurrentActivityTaskExecutions: activitiesAtOnce,
     maxHeartbeatThrottleInterval: heartbeatEvery,
-  } as const
+    interceptors: { activity: [tracedActivities] },
+  } satisfies Partial<WorkerOptions>
   const runnerDeps = { validations, runners, secret, held }
   const anywhere = await Worker.create({
     ...shared,
