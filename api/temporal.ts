@@ -12,7 +12,9 @@ import {
   guardQueueOf,
   wakeSignal,
   workflowNames,
+  workflowTaskTimeoutMs,
 } from '../contracts/names.ts'
+import { tracedStarts } from '../tracing/temporal.ts'
 import type { delivery } from '../workflows/delivery.ts'
 import type { flight } from '../workflows/flight.ts'
 import type { guard } from '../workflows/guard.ts'
@@ -51,18 +53,24 @@ const modelName = defineSearchAttributeKey(names.modelName, SearchAttributeType.
 const platform = defineSearchAttributeKey(names.platform, SearchAttributeType.KEYWORD_LIST)
 const flightSize = defineSearchAttributeKey(names.flightSize, SearchAttributeType.INT)
 const repeatable = {
+  workflowTaskTimeout: workflowTaskTimeoutMs,
   workflowIdReusePolicy: 'ALLOW_DUPLICATE',
   workflowIdConflictPolicy: 'USE_EXISTING',
 } as const
 /** A summary names the first models only: it is a line in a list. */
 const namedModels = 3
+const connectTimeoutMs = 5_000
 const firstPauseMs = 50
 const longestPauseMs = 1_000
 
 export function makeTemporalApi(options: TemporalApiOptions): TemporalApi {
   const { taskQueue } = options
-  const connection = Connection.lazy(options.connection)
-  const client = new Client({ connection, namespace: options.namespace })
+  const connection = Connection.lazy({ connectTimeout: connectTimeoutMs, ...options.connection })
+  const client = new Client({
+    connection,
+    namespace: options.namespace,
+    interceptors: { workflow: [tracedStarts] },
+  })
   let registered: boolean | undefined
 
   async function attributesOf(start: FlightStart): Promise<SearchAttributePair[]> {

@@ -15,6 +15,8 @@ export interface ChaosOptions {
   seconds: number
   /** Asynchronous requests per second; a quarter as many synchronous ones on top. */
   rate: number
+  /** One kind of kill: `Temporal`. Default: all, in turn. */
+  only?: string
 }
 
 /** How long one kill was felt, in milliseconds from the kill. */
@@ -35,7 +37,8 @@ const recoveredWithinMs = 120_000
 /** Between the end of one recovery and the next kill. */
 const calmMs = 2_000
 
-export async function benchChaos({ seconds, rate }: ChaosOptions): Promise<Bench> {
+export async function benchChaos(options: ChaosOptions): Promise<Bench> {
+  const { rate } = options
   const platform = await run('bench/chaos-platform.ts', { speaks: true })
   const address = `127.0.0.1:${platform.said.port}`
   console.error('starting PostgreSQL, Temporal, 2 APIs, 2 workers …')
@@ -61,7 +64,7 @@ export async function benchChaos({ seconds, rate }: ChaosOptions): Promise<Bench
       syncPerSecond: rate / 4,
       patienceMs: 90_000,
     })
-    const { felt, late } = await killInTurn(set, load, records, seconds)
+    const { felt, late } = await killInTurn(set, load, records, options)
     console.error('load ends; waiting for what is open …')
     await load.stop()
     broken = [...late, ...(await brokenPromises({ set, load, records, platform: `http://${address}` }))]
@@ -75,13 +78,18 @@ export async function benchChaos({ seconds, rate }: ChaosOptions): Promise<Bench
   }
 }
 
-async function killInTurn(set: ProductionSet, load: ChaosLoad, records: ChaosRecords, seconds: number) {
+async function killInTurn(
+  set: ProductionSet,
+  load: ChaosLoad,
+  records: ChaosRecords,
+  { seconds, only }: ChaosOptions,
+) {
   const felt: Felt[] = []
   const late: string[] = []
   const endMs = performance.now() + seconds * 1_000
   const [api1, api2] = set.apis
   const [worker1, worker2] = set.workers
-  const turns: [string, (Supervised | undefined)[]][] = [
+  const all: [string, (Supervised | undefined)[]][] = [
     ['a worker', [worker1]],
     ['an API', [api1]],
     ['Temporal', [set.temporal]],
@@ -90,6 +98,8 @@ async function killInTurn(set: ProductionSet, load: ChaosLoad, records: ChaosRec
     ['both APIs', [api1, api2]],
     ['everything', [set.postgres, set.temporal, api1, api2, worker1, worker2]],
   ]
+  const turns = all.filter(([kind]) => only === undefined || kind === only)
+  if (turns.length === 0) throw new Error(`unknown kind; known: ${all.map(([kind]) => kind).join(', ')}`)
   for (let turn = 0; ; turn++) {
     await new Promise((resolve) => setTimeout(resolve, calmMs))
     if (performance.now() > endMs) return { felt, late }

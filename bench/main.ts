@@ -9,6 +9,7 @@ const { values, positionals } = parseArgs({
     json: { type: 'string' },
     seconds: { type: 'string', default: '600' },
     rate: { type: 'string', default: '40' },
+    only: { type: 'string' },
   },
 })
 const { quick } = values
@@ -16,7 +17,11 @@ const { quick } = values
 const benches: Record<string, () => Promise<Bench>> = {
   predictions: async () => ({ rows: await (await import('./predictions.ts')).benchPredictions({ quick }) }),
   chaos: async () =>
-    (await import('./chaos.ts')).benchChaos({ seconds: positive('seconds'), rate: positive('rate') }),
+    (await import('./chaos.ts')).benchChaos({
+      seconds: positive('seconds'),
+      rate: positive('rate'),
+      ...(values.only !== undefined && { only: values.only }),
+    }),
   modelserver: async () => ({ rows: await (await import('./modelserver.ts')).benchModelserver({ quick }) }),
   validation: async () => ({ rows: await (await import('./validation.ts')).benchValidation({ quick }) }),
 }

@@ -22,6 +22,12 @@ export const workflowNames = {
   reaper: 'reaper',
 } as const
 
+/**
+ * A decision that a killed worker had in its hands is given to another one after this long; 10 s if nothing is said.
+ * One takes milliseconds: a worker so starved that it needs longer has it taken away and loses nothing.
+ */
+export const workflowTaskTimeoutMs = 3_000
+
 /** Wakes a waiting flight before its timer: after `/unpause`, after a cancel. */
 export const wakeSignal = 'wake'
 

@@ -1,14 +1,28 @@
-/** The thread of postgres-life.ts: raises the counter of its process, and ends the process when it was declared dead. */
+/**
+ * The thread of postgres-life.ts: raises the counter of its process, tells its process the counters of the others, and
+ * ends the process when it was declared dead.
+ */
 import { setTimeout as delay } from 'node:timers/promises'
 import { parentPort, workerData } from 'node:worker_threads'
 import pg from 'pg'
-import type { BeatThreadData } from './postgres-life.ts'
+import type { BeatMessage, BeatThreadData } from './postgres-life.ts'
 
 const { connectionString, processId, beatMs }: BeatThreadData = workerData
 const beat = {
   name: 'beat',
   text: "update processes set beat = beat + 1 where id = $1 and state <> 'dead'",
   values: [processId],
+}
+const others = {
+  name: 'others',
+  text: "select id, beat::float8 as beat from processes where id <> $1 and state <> 'dead'",
+  values: [processId],
+}
+
+let hasBeaten = false
+
+function tell(message: BeatMessage): void {
+  parentPort?.postMessage(message)
 }
 
 /** Beats until the connection fails. */
@@ -20,7 +34,8 @@ async function beatOn(client: pg.Client): Promise<void> {
       process.stderr.write('this process was declared dead by others: ending it\n')
       process.kill(process.pid, 'SIGKILL')
     }
-    parentPort?.postMessage('beat')
+    hasBeaten = true
+    tell((await client.query<{ id: string; beat: number }>(others)).rows)
     await delay(beatMs)
   }
 }
@@ -36,6 +51,7 @@ for (;;) {
     // The query or the next one fails too, and a new connection follows.
   })
   await beatOn(client).catch(() => undefined)
+  if (hasBeaten) tell('lost')
   client.end().catch(() => undefined)
   await delay(beatMs)
 }

@@ -33,10 +33,44 @@ export interface BeatThreadData {
   beatMs: number
 }
 
+/** What the thread tells after each beat: the counters of the others. `lost`: it could not, though it once could. */
+export type BeatMessage = readonly { id: string; beat: number }[] | 'lost'
+
 export function makeBeats(connectionString: string, options: BeatOptions): ProofOfLife {
   const { beatMs, sameLooks, sameLooksAfterFailure } = options
   const seen = new Map<string, Observation>()
   const threads = new Map<string, Worker>()
+
+  /** True once the beat was the same for long enough. */
+  function look(processId: string, beat: number): boolean {
+    const now = performance.now()
+    const before = seen.get(processId)
+    if (before === undefined || before.beat !== beat) {
+      // Only a beat that moved shows that the process reaches the store again.
+      const hasFailed = before?.beat === unseen && before.hasFailed
+      seen.set(processId, { beat, same: 0, lookedAt: now, hasFailed })
+      return false
+    }
+    if (now - before.lookedAt >= beatMs) {
+      before.same++
+      before.lookedAt = now
+    }
+    return before.same >= (before.hasFailed ? sameLooksAfterFailure : sameLooks)
+  }
+
+  /**
+   * Looks before anybody asks, so that whoever meets a dead process's call need not begin to count then. Decides
+   * nothing: a process that nobody waits for may be slow.
+   */
+  function lookAtAll(message: BeatMessage): void {
+    if (message === 'lost') {
+      for (const observation of seen.values()) observation.hasFailed = true
+      return
+    }
+    const listed = new Set(message.map(({ id }) => id))
+    for (const id of seen.keys()) if (!listed.has(id)) seen.delete(id)
+    for (const { id, beat } of message) look(id, beat)
+  }
 
   return {
     async begin() {
@@ -57,23 +91,12 @@ export function makeBeats(connectionString: string, options: BeatOptions): Proof
         await thread.terminate()
         throw storeUnavailable(error)
       }
+      thread.on('message', lookAtAll)
       thread.unref()
     },
 
     async isGone(processId, beat) {
-      const now = performance.now()
-      const before = seen.get(processId)
-      if (before === undefined || before.beat !== beat) {
-        // Only a beat that moved shows that the process reaches the store again.
-        const hasFailed = before?.beat === unseen && before.hasFailed
-        seen.set(processId, { beat, same: 0, lookedAt: now, hasFailed })
-        return false
-      }
-      if (now - before.lookedAt >= beatMs) {
-        before.same++
-        before.lookedAt = now
-      }
-      return before.same >= (before.hasFailed ? sameLooksAfterFailure : sameLooks)
+      return look(processId, beat)
     },
 
     lookFailed(processId) {

@@ -25,6 +25,22 @@ async function client(connectionString: string): Promise<pg.Client> {
 }
 
 describeWithCluster('the PostgreSQL store', () => {
+  test('a process killed with -9 is found dead at the first look, once the others have missed its beats', async () => {
+    const place = await postgresStores.place()
+    const observer = await servingStore(place, 'worker-1')
+    const killed = await storeProcess(place)
+    await killed.store.registerProcess('worker-2', 'worker')
+    await killed.store.openProcess('worker-2')
+    await delay(1_000)
+    await killed.kill()
+    expect(await observer.observeProcess('worker-2')).toBe('open')
+
+    // Seven looks, half a second apart and not one of them asked for; a busy machine gets twice the time.
+    await delay(7_000)
+
+    expect(await observer.observeProcess('worker-2')).toBe('dead')
+  })
+
   test('a server killed with -9 under load loses no answered write and doubles none', async () => {
     const cluster = await startCluster()
     onTestFinished(() => cluster.stop())

@@ -2,7 +2,14 @@
 import { Client } from '@temporalio/client'
 import type { NativeConnection } from '@temporalio/worker'
 import type { DeliveryInput } from '../contracts/deliveries.ts'
-import { deliveryIdOf, deliveryQueueOf, guardQueueOf, workflowNames } from '../contracts/names.ts'
+import {
+  deliveryIdOf,
+  deliveryQueueOf,
+  guardQueueOf,
+  workflowNames,
+  workflowTaskTimeoutMs,
+} from '../contracts/names.ts'
+import { tracedStarts } from '../tracing/temporal.ts'
 
 export interface DeliveryStartOptions {
   namespace: string
@@ -13,7 +20,11 @@ export interface DeliveryStartOptions {
 
 /** Repeating a start changes nothing: a delivery that is under way, or was made, is left alone. */
 export function makeDeliveryStart(connection: NativeConnection, options: DeliveryStartOptions) {
-  const { workflow } = new Client({ connection, namespace: options.namespace })
+  const { workflow } = new Client({
+    connection,
+    namespace: options.namespace,
+    interceptors: { workflow: [tracedStarts] },
+  })
   const delays = options.deliveryDelaysMs
   return async function startDelivery(id: string): Promise<void> {
     const input: DeliveryInput = {
@@ -27,6 +38,7 @@ export function makeDeliveryStart(connection: NativeConnection, options: Deliver
       args: [input],
       workflowIdReusePolicy: 'ALLOW_DUPLICATE',
       workflowIdConflictPolicy: 'USE_EXISTING',
+      workflowTaskTimeout: workflowTaskTimeoutMs,
       staticSummary: `webhook ${id}`,
     })
   }

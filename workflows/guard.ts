@@ -9,7 +9,7 @@ import {
   workflowInfo,
 } from '@temporalio/workflow'
 import type { GuardActivities, GuardInput, UnstartedFlight } from '../contracts/flights.ts'
-import { flightIdOf, workflowNames } from '../contracts/names.ts'
+import { flightIdOf, workflowNames, workflowTaskTimeoutMs } from '../contracts/names.ts'
 import type { flight } from './flight.ts'
 
 const firstPauseMs = 1_000
@@ -56,6 +56,7 @@ async function startFlight(unstarted: UnstartedFlight, flightQueue: string): Pro
       args: [{ ids, lane, platform, heartbeatTimeoutMs, ...only, ...dated }],
       parentClosePolicy: ParentClosePolicy.ABANDON,
       workflowIdReusePolicy: 'ALLOW_DUPLICATE',
+      workflowTaskTimeout: workflowTaskTimeoutMs,
       staticSummary: `started by ${workflowInfo().workflowId}`,
     })
   } catch (error) {
