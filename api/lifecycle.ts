@@ -17,8 +17,9 @@ export interface LifecycleOptions {
   held: HeldCalls
   waiter: TerminalWaiter
   platform(name: PlatformName): Platform
-  /** Already registered in the store. */
   processId: string
+  /** True once `processId` is registered in the store, false if it never will be; absent = it is. */
+  registered?: Promise<boolean>
   temporal: TemporalApiOptions
   /** `TASK_TYPE_NAME`. */
   queue: string
@@ -31,6 +32,8 @@ export interface LifecycleOptions {
   makeOutbox?(startDelivery: (id: string) => Promise<void>): OutboxSender
   /** Another process has declared this one dead: it must exit at once. */
   onDead(): void
+  /** Hears once why predictions are not accepted yet. */
+  warn?(text: string): void
 }
 
 export interface Lifecycle {
@@ -49,10 +52,13 @@ const firstPauseMs = 200
 const longestPauseMs = 2_000
 /** A guard that an operator terminated is started again within this time. */
 const guardCheckMs = 15_000
-const pingDeadlineMs = 3_000
+const longestGuardStartMs = 1_000
+const pingDeadlineMs = 2_500
 
 export function startLifecycle(options: LifecycleOptions): Lifecycle {
   const { store, processId, queue, taskTimeoutMs } = options
+  // Whoever registers says what went wrong with it.
+  const registered = (options.registered ?? Promise.resolve(true)).catch(() => false)
   const temporal = makeTemporalApi(options.temporal)
   const stopping = new AbortController()
   const opened = Promise.withResolvers<void>()
@@ -95,15 +101,19 @@ export function startLifecycle(options: LifecycleOptions): Lifecycle {
 
   /** Starting a guard that runs changes nothing, so it is simply repeated. */
   async function keepGuarded(): Promise<void> {
+    if (!(await registered)) return
     let pauseMs = firstPauseMs
+    let hasSaid = false
     while (!stopping.signal.aborted) {
       try {
         await temporal.startGuard(processId)
         isOpen = await untilOpen()
         if (isOpen) opened.resolve()
         pauseMs = guardCheckMs
-      } catch {
+      } catch (error) {
         // Temporal or the store is away: /ready says so, and this goes on trying.
+        if (!hasSaid && !stopping.signal.aborted) options.warn?.(`not open yet: ${reasonIn(error)}`)
+        hasSaid = true
         pauseMs = Math.min(longestPauseMs, pauseMs * 2)
       }
       await delay(pauseMs, undefined, { signal: stopping.signal }).catch(() => undefined)
@@ -127,9 +137,9 @@ export function startLifecycle(options: LifecycleOptions): Lifecycle {
     ...(mirror !== undefined && { mirror }),
     opened: opened.promise,
     async check() {
+      await Promise.all([temporal.ping(pingDeadlineMs), pingStore()])
       if (!isOpen)
         throw new ServiceError('temporal_unavailable', 'the guard of this process does not run yet')
-      await Promise.all([temporal.ping(pingDeadlineMs), store.ping()])
     },
     stop() {
       stopped ??= drainAndLeave()
@@ -137,15 +147,40 @@ export function startLifecycle(options: LifecycleOptions): Lifecycle {
     },
   }
 
+  /** The store's own deadline is longer than a check may take: who is away must still be named. */
+  async function pingStore(): Promise<void> {
+    const timer = new AbortController()
+    const late = delay(pingDeadlineMs, undefined, { signal: timer.signal }).then(() => {
+      throw new ServiceError('store_unavailable', 'the record store does not answer')
+    })
+    try {
+      await Promise.race([store.ping(), late])
+    } finally {
+      timer.abort()
+      late.catch(() => undefined)
+    }
+  }
+
   async function drainAndLeave(): Promise<void> {
     stopping.abort()
-    await guarding
-    await store.closeProcess(processId)
+    // A start that Temporal does not answer is not waited for: a guard that starts late finds this process gone.
+    await Promise.race([guarding, delay(longestGuardStartMs)])
+    const isKnown = await registered
+    if (isKnown) await store.closeProcess(processId)
     await Promise.all([flights.drained(), direct.drained()])
     sendLater?.stop()
-    await store.leaveProcess(processId)
+    if (isKnown) await store.leaveProcess(processId)
     await temporal.close()
   }
+}
+
+/** The message, and what the server said about it. */
+function reasonIn(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  let inner = error
+  while (inner.cause instanceof Error) inner = inner.cause
+  const details = 'details' in inner && inner.details !== '' ? inner.details : inner.message
+  return inner === error ? error.message : `${error.message}: ${details}`
 }
 
 function callPlatform(platform: Platform): CallPlatform {

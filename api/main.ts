@@ -16,6 +16,7 @@ import { openFiles } from '../records/open-files.ts'
 import { makeOutboxSender } from '../records/outbox-sender.ts'
 import type { HeldCalls, Store, TerminalWaiter } from '../records/store.ts'
 import { makeTerminalWaiter } from '../records/terminal-waiter.ts'
+import { untilThere } from '../records/until-there.ts'
 import { makeUploadTokens } from '../records/upload-tokens.ts'
 import { makeApp } from './app.ts'
 import { makeGate } from './gate.ts'
@@ -30,8 +31,9 @@ export interface ApiParts {
   store: Store
   held: HeldCalls
   waiter: TerminalWaiter
-  /** Registered in the store as `api`. */
   processId: string
+  /** True once `processId` is registered in the store as `api`, false if it never will be; absent = it is. */
+  registered?: Promise<boolean>
   platforms: Platforms
   routing: Routing
   metrics: Metrics
@@ -71,6 +73,7 @@ export async function startApi(config: ApiConfig, parts: ApiParts): Promise<Runn
     waiter,
     platform,
     processId,
+    ...(parts.registered !== undefined && { registered: parts.registered }),
     temporal,
     queue: config.queue,
     maxQueueSize: config.maxQueueSize,
@@ -84,6 +87,7 @@ export async function startApi(config: ApiConfig, parts: ApiParts): Promise<Runn
         warn: (text) => log.warn(text),
       }),
     onDead: parts.onDead,
+    warn: (text) => log.warn(text),
   })
   const generations = makeGenerations({
     store,
@@ -174,19 +178,26 @@ export async function runApiProcess(config: ApiConfig, stop: AbortSignal): Promi
   for (const warning of config.warnings) log.warn(warning)
   const routing = await openRouting(config, log)
   const mirror = config.mirror && makeMirror(config.mirror)
-  const store = await openStore(config.store, { mirror: mirror !== undefined })
+  const store = await openStore(config.store, { mirror: mirror !== undefined, patient: true })
   const processId = `api-${randomBytes(6).toString('hex')}`
-  await store.registerProcess(processId, 'api')
+  const register = () => store.registerProcess(processId, 'api')
+  const registered = untilThere(register, stop, (text) => log.warn(text))
+  // Awaited below, once the API listens.
+  registered.catch(() => undefined)
   const held = makeHeldCalls(store)
   const waiter = makeTerminalWaiter(store)
   const platforms = makePlatforms(Object.values(config.platforms))
   const own = { metrics: makeMetrics(), log, ...(mirror && { mirror }) }
-  const parts = { store, held, waiter, processId, platforms, routing, ...own }
+  const parts = { store, held, waiter, processId, registered, platforms, routing, ...own }
   try {
     const api = await startApi(config, { ...parts, onDead: () => exitDead(log) })
-    await aborted(stop)
-    log.info('API drains')
-    await api.stop()
+    try {
+      await registered
+      await aborted(stop)
+      log.info('API drains')
+    } finally {
+      await api.stop()
+    }
   } finally {
     held.close()
     waiter.close()

@@ -6,12 +6,13 @@ import { runToExit } from '../processes.ts'
 import { makeRecordApp } from './app.ts'
 import { openStore } from './open.ts'
 import { openFiles } from './open-files.ts'
+import { untilThere } from './until-there.ts'
 import { makeUploadTokens } from './upload-tokens.ts'
 
 /** Resolves when the service has stopped. Throws an `Error` of one line when it cannot start. */
 export async function runRecordsProcess(config: RecordsConfig, stop: AbortSignal): Promise<void> {
   const log = makeLogger(config)
-  const store = await openStore(config.store)
+  const store = await openStore(config.store, { patient: true })
   try {
     const app = makeRecordApp(
       { store, bytes: await openFiles(config.files), tokens: makeUploadTokens(config.apiKey.reveal()) },
@@ -24,9 +25,18 @@ export async function runRecordsProcess(config: RecordsConfig, stop: AbortSignal
     )
     const server = await serveHttp(app, config.address)
     log.info({ url: server.url }, 'record service listens')
-    if (!stop.aborted) await new Promise((resolve) => stop.addEventListener('abort', resolve, { once: true }))
-    log.info('record service drains')
-    await server.close()
+    try {
+      await untilThere(
+        () => store.ping(),
+        stop,
+        (text) => log.warn(text),
+      )
+      if (!stop.aborted)
+        await new Promise((resolve) => stop.addEventListener('abort', resolve, { once: true }))
+      log.info('record service drains')
+    } finally {
+      await server.close()
+    }
   } finally {
     await store.close()
     log.flush()

@@ -8,10 +8,18 @@ export type StoreChoice =
   | { kind: 'sqlite'; dataDir: string }
   | { kind: 'postgres'; url: { reveal(): string } }
 
+export interface OpenOptions extends StoreOptions {
+  /** A database server that is away is no reason to fail: see `untilThere`. */
+  patient?: boolean
+}
+
 /** @throws Error with one line that says which folder or database cannot be used, and why. */
-export async function openStore(choice: StoreChoice, options: StoreOptions = {}): Promise<Store> {
+export async function openStore(
+  choice: StoreChoice,
+  { patient = false, ...options }: OpenOptions = {},
+): Promise<Store> {
   if (choice.kind === 'sqlite') return openSqliteStore({ dataDir: choice.dataDir, ...options })
   // Whoever uses the embedded store does not load a database driver.
   const { openPostgresStore } = await import('./postgres.ts')
-  return openPostgresStore({ connectionString: choice.url.reveal(), ...options })
+  return openPostgresStore({ connectionString: choice.url.reveal(), patient, ...options })
 }

@@ -1,4 +1,5 @@
 /** Runs operations on a pool of PostgreSQL connections: grouped writes, pipelined statements, bounded in time. */
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Pool, PoolClient, QueryResult } from 'pg'
 import type { Engine, Entry } from './group.ts'
 import { isLasting, storeUnavailable } from './group.ts'
@@ -17,11 +18,20 @@ const softRules: TransactionRules = {
   soften: { sql: 'SET LOCAL synchronous_commit = off', name: 'soften' },
 }
 
-export function makePostgresEngine(pool: Pool, { deadlineMs }: { deadlineMs: number }): Engine {
+export interface PostgresEngineOptions {
+  deadlineMs: number
+  /** Before every operation: resolves when the database is as this version needs it, begins to make it so if not. */
+  prepared(): Promise<void>
+}
+
+export function makePostgresEngine(pool: Pool, { deadlineMs, prepared }: PostgresEngineOptions): Engine {
   let closed = false
+  let isPrepared = false
 
   /** Any failure gives the connection up: nothing of its transaction can remain, whatever state it is in. */
   async function onConnection<Result>(operation: () => Operation<Result>, deadline: number): Promise<Result> {
+    if (!isPrepared) await inTime(prepared(), deadline)
+    isPrepared = true
     const client = await pool.connect()
     try {
       const result = await drive(client, operation(), deadline)
@@ -87,6 +97,33 @@ function query(client: PoolClient, { statement, values }: Ask, deadline: number)
   return client.query(config)
 }
 
+/** Another process may be migrating for minutes; a call waits for its own deadline (`performance.now()`) only. */
+export async function inTime(prepared: Promise<void>, deadline: number): Promise<true> {
+  const timer = new AbortController()
+  const late = delay(Math.max(0, deadline - performance.now()), undefined, { signal: timer.signal }).then(
+    () => {
+      throw new Error('timeout: the database is being brought up to date')
+    },
+  )
+  try {
+    await Promise.race([prepared, late])
+    return true
+  } finally {
+    timer.abort()
+    late.catch(() => undefined)
+  }
+}
+
+/** Waiting does not mend it. The message is one line, free of secrets. */
+export class UnusableDatabase extends Error {
+  constructor(cause: unknown) {
+    const reason = cause instanceof AggregateError ? cause.errors[0] : cause
+    // The driver's words name the user and the database, never the password.
+    const words = reason instanceof Error ? reason.message : String(reason)
+    super(`The record store's database cannot be used: ${words}`, { cause })
+  }
+}
+
 /**
  * SQLSTATE classes and codes that say nothing about the statement: 08 connection, 40 rollback (deadlock), 53 resources,
  * 55P03 lock timeout, 57 operator intervention and timeouts, 25P02/25P03 a transaction that the server has given up,
@@ -99,7 +136,7 @@ const brokenConnection =
   /^(ECONN|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN|ENOENT$)|terminated|timeout|not queryable|connection error/
 
 export function isPassing(error: unknown): boolean {
-  if (!(error instanceof Error)) return false
+  if (!(error instanceof Error) || error instanceof UnusableDatabase) return false
   if (error instanceof AggregateError && error.errors.length > 0) return error.errors.every(isPassing)
   const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
   if (/^[0-9A-Z]{5}$/.test(code) && !code.startsWith('E')) return passingStates.test(code)

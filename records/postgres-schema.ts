@@ -1,5 +1,4 @@
 /** Brings a PostgreSQL database to this version's schema, one process at a time; refuses one that has left it behind. */
-import { setTimeout as delay } from 'node:timers/promises'
 import type { Pool, PoolClient } from 'pg'
 import {
   type FoundSchema,
@@ -8,21 +7,11 @@ import {
   reached,
   type Schema,
 } from './migrations/migrations.ts'
-import { isPassing } from './postgres-engine.ts'
 import { postgresDialect } from './statement.ts'
 
-const pauseMs = 100
-
-/** Throws what made it fail, after trying again until the deadline (`performance.now()`). */
-export async function migrate(pool: Pool, schema: Schema, deadline: number): Promise<void> {
-  for (;;) {
-    try {
-      return await withClient(pool, (client) => migrateOnce(client, schema))
-    } catch (error) {
-      if (!isPassing(error) || performance.now() > deadline) throw error
-    }
-    await delay(pauseMs)
-  }
+/** Once; whoever finds the server away tries again. */
+export function migrate(pool: Pool, schema: Schema): Promise<void> {
+  return withClient(pool, (client) => migrateOnce(client, schema))
 }
 
 /** Anything that goes wrong gives the connection up, and with it the transaction. */

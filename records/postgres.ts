@@ -1,12 +1,14 @@
 /** Opens the shared store: one PostgreSQL database for any number of processes on any number of machines. */
 import pg from 'pg'
+import { ServiceError } from '../contracts/errors.ts'
 import { composeStore, type StoreOptions } from './composed-store.ts'
 import { schema as currentSchema, type Schema } from './migrations/migrations.ts'
-import { makePostgresEngine } from './postgres-engine.ts'
+import { inTime, isPassing, makePostgresEngine, UnusableDatabase } from './postgres-engine.ts'
 import { type BeatOptions, defaultBeats, makeBeats } from './postgres-life.ts'
 import { migrate } from './postgres-schema.ts'
 import { postgresDialect } from './statement.ts'
 import type { Store } from './store.ts'
+import { retryRead } from './write-queue.ts'
 
 export interface PostgresOptions extends StoreOptions {
   /** `postgres://user:password@host:port/database`. */
@@ -16,6 +18,8 @@ export interface PostgresOptions extends StoreOptions {
   /** Connections of this process, the beating one not counted. */
   poolSize?: number
   beats?: BeatOptions
+  /** Opens a store whose server is away: its calls are `store_unavailable` until the server is there. */
+  patient?: boolean
   /** That of another version of Perdure. */
   schema?: Schema
 }
@@ -24,12 +28,16 @@ export interface PostgresOptions extends StoreOptions {
 const longestIdleInTransactionMs = 2_000
 const int8 = 20
 
-/** Throws an `Error` of one line if the database cannot be reached or belongs to a newer version. */
+/**
+ * Throws an `Error` of one line if the database cannot be used: wrong credentials, none of that name, a newer version,
+ * or (unless `patient`) no server. A patient store throws the same from its calls if that shows only later.
+ */
 export async function openPostgresStore({
   connectionString,
   writeDeadlineMs = 5_000,
   poolSize = 8,
   beats = defaultBeats,
+  patient = false,
   schema = currentSchema,
   ...options
 }: PostgresOptions): Promise<Store> {
@@ -47,13 +55,23 @@ export async function openPostgresStore({
   })
   pool.on('error', ignoreBroken)
   pool.on('connect', (client) => client.on('error', ignoreBroken))
+  let done: Promise<void> | undefined
+  const prepared = () =>
+    (done ??= migrate(pool, schema).catch((error: unknown) => {
+      done = undefined
+      throw isPassing(error) ? error : new UnusableDatabase(error)
+    }))
+  const engine = makePostgresEngine(pool, { deadlineMs: writeDeadlineMs, prepared })
   try {
-    await migrate(pool, schema, performance.now() + writeDeadlineMs)
+    // Only a server that is away has a deadline; a migration has none.
+    if (patient) await inTime(prepared(), performance.now() + writeDeadlineMs)
+    else await retryRead({ deadlineMs: writeDeadlineMs, isPassing }, prepared)
   } catch (error) {
-    await pool.end()
-    throw plainly(error)
+    if (!patient || !isPassing(error)) {
+      await engine.close()
+      throw error instanceof ServiceError ? new UnusableDatabase(error.cause) : error
+    }
   }
-  const engine = makePostgresEngine(pool, { deadlineMs: writeDeadlineMs })
   return composeStore(postgresDialect, engine, makeBeats(connectionString, beats), options)
 }
 
@@ -64,11 +82,4 @@ function ignoreBroken(): void {
 /** Milliseconds and counts come as 64-bit integers; all of ours are exact as numbers. */
 function getTypeParser(oid: number, format?: 'text' | 'binary') {
   return oid === int8 && format !== 'binary' ? Number : pg.types.getTypeParser(oid, format)
-}
-
-/** The driver's words name the user and the database, never the password. */
-function plainly(error: unknown): Error {
-  const reason = error instanceof AggregateError ? error.errors[0] : error
-  const words = reason instanceof Error ? reason.message : String(reason)
-  return new Error(`The record store's database cannot be used: ${words}`, { cause: error })
 }

@@ -23,6 +23,7 @@ export function makeWriteQueue(rules: WriteQueueRules): Pick<Engine, 'write' | '
   let running = 0
   let pauseMs = firstPauseMs
   let closed = false
+  let lastFailure: unknown
 
   function flush(): void {
     scheduled = false
@@ -38,6 +39,7 @@ export function makeWriteQueue(rules: WriteQueueRules): Pick<Engine, 'write' | '
     try {
       const tells = await rules.commit(group)
       pauseMs = firstPauseMs
+      lastFailure = undefined
       for (const tell of tells) tell()
       running--
       if (waiting.length > 0) flushSoon()
@@ -49,17 +51,18 @@ export function makeWriteQueue(rules: WriteQueueRules): Pick<Engine, 'write' | '
         return
       }
       waiting = [...group, ...waiting]
-      dropLate(error)
+      lastFailure = error
+      dropLate()
       flushLater()
     }
   }
 
-  function dropLate(cause?: unknown): void {
+  function dropLate(): void {
     const now = performance.now()
     if (waiting.every((entry) => entry.deadline > now)) return
     const late = waiting.filter((entry) => entry.deadline <= now)
     waiting = waiting.filter((entry) => entry.deadline > now)
-    for (const entry of late) entry.reject(storeUnavailable(cause))
+    for (const entry of late) entry.reject(storeUnavailable(lastFailure))
   }
 
   function flushSoon(): void {

@@ -116,8 +116,12 @@ export async function runWorkerProcess(config: WorkerConfig, stop: AbortSignal):
     log,
     ...(mirror && { mirror }),
   })
-  void workers.started.then(() =>
-    log.info({ processId, taskQueue: config.temporal.taskQueue }, 'worker polls'),
+  void workers.started.then(
+    () => {
+      if (workers.running()) log.info({ processId, taskQueue: config.temporal.taskQueue }, 'worker polls')
+    },
+    // `ended` tells of it.
+    () => undefined,
   )
   stop.addEventListener('abort', () => {
     log.info('worker drains')

@@ -1,7 +1,6 @@
 /** The Temporal workers of one process: flights on the deployment's queue, guards on a queue of their own. */
-import { setTimeout as delay } from 'node:timers/promises'
 import {
-  NativeConnection,
+  type NativeConnection,
   type NativeConnectionOptions,
   Worker as TemporalWorker,
   type Worker,
@@ -17,6 +16,7 @@ import { deliveryQueueOf, guardQueueOf } from '../contracts/names.ts'
 import type { Mirror } from '../records/mirror.ts'
 import { makeOutboxSender, type OutboxPauses } from '../records/outbox-sender.ts'
 import type { Bundle } from './bundle.ts'
+import { connectWorker } from './connect.ts'
 import { makeDeliveryStart } from './deliveries.ts'
 import { makeSchedules } from './schedules.ts'
 import { registerSearchAttributes } from './search-attributes.ts'
@@ -57,8 +57,6 @@ export interface Workers {
   stop(): Promise<void>
 }
 
-const firstPauseMs = 500
-const longestPauseMs = 5_000
 /** Flights that wait (for a store, for a call elsewhere) must not keep ready ones from the free places. */
 const spareActivities = 4
 const guardActivities = 1_000
@@ -76,7 +74,7 @@ export function startWorkers(options: WorkersOptions): Workers {
   started.promise.catch(() => undefined)
 
   async function run(): Promise<void> {
-    connection = await connect(options, draining.signal)
+    connection = await connectWorker(options, draining.signal)
     if (connection === undefined) return started.resolve()
     await registerSearchAttributes(connection, options.namespace, options.warn)
     await makeSchedules(connection, options, options.warn)
@@ -122,22 +120,6 @@ export function startWorkers(options: WorkersOptions): Workers {
       await ended
     },
   }
-}
-
-/** Temporal away is no reason to give up: the worker keeps trying until it is told to stop. */
-async function connect(
-  { connection, info }: WorkersOptions,
-  stop: AbortSignal,
-): Promise<NativeConnection | undefined> {
-  for (let pauseMs = firstPauseMs; !stop.aborted; pauseMs = Math.min(longestPauseMs, pauseMs * 2)) {
-    try {
-      return await NativeConnection.connect(connection)
-    } catch {
-      info('the workflow service cannot be reached yet')
-      await delay(pauseMs, undefined, { signal: stop }).catch(() => undefined)
-    }
-  }
-  return undefined
 }
 
 async function createWorkers(
