@@ -4,6 +4,7 @@ import {
   type NativeConnectionOptions,
   Worker as TemporalWorker,
   type Worker,
+  type WorkerOptions,
 } from '@temporalio/worker'
 import type { CallDeps } from '../activities/call.ts'
 import { makeDeliveryActivities, type WebhookSending } from '../activities/delivery.ts'
@@ -15,6 +16,7 @@ import { makeRetentionActivities } from '../activities/retention.ts'
 import { deliveryQueueOf, guardQueueOf } from '../contracts/names.ts'
 import type { Mirror } from '../records/mirror.ts'
 import { makeOutboxSender, type OutboxPauses } from '../records/outbox-sender.ts'
+import { tracedActivities, traceSinks } from '../tracing/temporal.ts'
 import type { Bundle } from './bundle.ts'
 import { connectWorker } from './connect.ts'
 import { makeDeliveryStart } from './deliveries.ts'
@@ -137,7 +139,9 @@ async function createWorkers(
     maxCachedWorkflows: cachedWorkflows,
     // One isolate is enough: a flight's decisions take microseconds, and each isolate costs tens of megabytes.
     workflowThreadPoolSize: 1,
-  } as const
+    interceptors: { activity: [tracedActivities] },
+    sinks: traceSinks,
+  } satisfies Partial<WorkerOptions>
   const places = makePlaces(concurrency)
   const outbox = makeOutboxSender({
     store,
@@ -173,6 +177,7 @@ async function createWorkers(
     maxConcurrentActivityTaskExecutions: deliveryActivities,
     maxConcurrentActivityTaskPolls: 2,
     shutdownGraceTime: 0,
+    interceptors: { activity: [tracedActivities] },
   })
   return [flights, guards, deliveries]
 }
