@@ -1,164 +1,156 @@
-/** Streamed predictions: called by this process under its guard, their text stored when they end. Owns no framing. */
-import { performance } from 'node:perf_hooks'
-import { setTimeout as delay } from 'node:timers/promises'
-import { codeOf, legacyText, ServiceError } from '../contracts/errors.ts'
+/** Streamed predictions: which way each goes, its first piece, and the replay of an earlier one. Owns no framing. */
+import { ServiceError } from '../contracts/errors.ts'
 import type { PlatformName } from '../contracts/names.ts'
-import { retryDelayMs } from '../contracts/retry.ts'
-import type { TerminalStatus } from '../contracts/statuses.ts'
-import { withUploadAddress } from '../platforms/inputs.ts'
-import type { CallRequest, Platform, StreamPiece } from '../platforms/platform.ts'
-import { type HeldCalls, type Store, untilStored } from '../records/store.ts'
-import { makeFlightIds } from './ids.ts'
-import type { AcceptedRequest } from './predictions.ts'
-import { notOpen } from './refusals.ts'
+import { isTerminal, type TerminalStatus } from '../contracts/statuses.ts'
+import { textOf } from '../contracts/streamed-text.ts'
+import type { Platform } from '../platforms/platform.ts'
+import type { HeldCalls, Store, StoredPrediction, TerminalWaiter } from '../records/store.ts'
+import { makeDirectGenerations } from './direct-generation.ts'
+import { makeJobGenerations } from './job-generation.ts'
+import { errorOfRecord } from './outcome.ts'
+import type { Accepted, AcceptedRequest } from './predictions.ts'
 import type { SendLater } from './send-later.ts'
 
 export interface GenerationDeps {
-  store: Pick<Store, 'begin' | 'transition'>
+  store: Pick<Store, 'begin' | 'transition' | 'get' | 'jobOf' | 'discard'>
   held: HeldCalls
+  waiter: TerminalWaiter
   processId: string
   queue: string
   taskTimeoutMs: number
   platform(name: PlatformName): Platform
+  /** Sends a flight off: how a job at a provider is made. */
+  submit(request: AcceptedRequest): Promise<Accepted>
+  /** The flight of that prediction looks again soon. */
+  wake(id: string): void
+  /** How long a job may wait for a worker that creates it. */
+  queueAllowanceMs: number
   /** Absent: no external record service is told of anything. */
   mirror?: SendLater | undefined
   /** The store says that this process is dead: it must exit. */
   onDead(): void
-  /** Most characters of text kept in the record. */
+  /** A record that this process has ended. */
+  onEnd?(record: StoredPrediction & { status: TerminalStatus }): void
+  /** A request was answered with an earlier prediction; `submit` tells of its own. */
+  onReplay?(): void
+  /** Most characters of text kept in the record; 10 Mi if absent. */
   maxStoredLength?: number
 }
 
-/** One streamed prediction whose first piece has come. */
+/** One streamed prediction. */
 export interface Generation {
   id: string
   /** The next piece; undefined at the end, when the record is terminal. Throws the `ServiceError` of a failure. */
   next(): Promise<string | undefined>
-  /** Of the record, once `next` has given undefined or thrown. */
+  /** Of the record, once `next` has given undefined. */
   status(): TerminalStatus
-  /** The caller has left: the platform's connection is closed and the record ends `canceled`. */
+  /** The caller has left: what runs upstream is ended and the record reads `canceled`. */
   abandon(): Promise<void>
 }
 
 export interface Generations {
-  /** Throws the `ServiceError` of a failure before the first piece; its record has ended then, or was never made. */
-  start(request: AcceptedRequest): Promise<Generation>
+  /**
+   * Resolves with the first piece in hand. Throws the `ServiceError` of a failure before it; the record has ended then,
+   * or was never made. `left` fires when the caller leaves before that.
+   */
+  start(request: AcceptedRequest, left?: AbortSignal): Promise<Generation>
+  /** Resolves when no stream is under way. */
+  drained(): Promise<void>
 }
 
-const standardStoredLength = 10 * 2 ** 20
+/** Inherited text of a record whose caller has left. */
+export const leftText = 'client stopped listening'
 
 export function makeGenerations(deps: GenerationDeps): Generations {
-  const { store, held, processId, queue, taskTimeoutMs, maxStoredLength = standardStoredLength } = deps
+  const { store, waiter } = deps
+  const own = { ...deps, onEnded: (id: string) => void tellEnd(id).catch(() => undefined) }
+  const direct = makeDirectGenerations(own)
+  const jobs = makeJobGenerations(own)
+  const idle: Array<() => void> = []
+  let open = 0
 
-  async function start(request: AcceptedRequest): Promise<Generation> {
-    const { target, uid } = request
-    const stream = streamOf(deps.platform(target.platform))
-    const id = makeFlightIds(1).ids[0]!
-    const inputs = withUploadAddress(request.inputs, request.uploadAddress?.(id))
-    const begun = await store.begin(
-      {
-        id,
-        modelName: target.name,
-        modelVersion: target.version,
-        inputs,
-        uid,
-        queue,
-        platform: target.platform,
-      },
-      processId,
-    )
-    if (begun.outcome === 'process_not_open') {
-      if (begun.state === 'dead') deps.onDead()
-      throw notOpen(begun.state)
+  async function begin(request: AcceptedRequest): Promise<Generation | { earlier: string }> {
+    const platform = deps.platform(request.target.platform)
+    if (platform.lane === 'job') return jobs.start(platform, request)
+    const { stream } = platform
+    if (stream === undefined) {
+      throw new ServiceError('platform_unsupported', 'this platform has no streams', { legacyCode: 20006 })
     }
-    if (begun.outcome !== 'begun') throw new ServiceError('internal', 'a new id was in use')
-    const { token } = begun
-    const hold = held.hold(id)
-    const left = new AbortController()
-    const signal = AbortSignal.any([hold.signal, left.signal])
-    const startedMs = performance.now()
-    let text = ''
-    let status: TerminalStatus | undefined
-    let ending: Promise<void> | undefined
+    const begun = await direct.start({ stream: stream.bind(platform) }, request)
+    if ('earlier' in begun) deps.onReplay?.()
+    return begun
+  }
 
-    /** The first end counts; the others wait for it. */
-    function end(to: TerminalStatus, errorInfo = '', errorCode = ''): Promise<void> {
-      ending ??= (async () => {
-        const runMs = performance.now() - startedMs
-        const fields =
-          to === 'succeeded'
-            ? {
-                outputs: JSON.stringify({ output: text.slice(0, maxStoredLength) }),
-                runningTime: (runMs / 1000).toFixed(6),
-                runMs,
-              }
-            : { errorInfo, errorCode }
-        try {
-          const written = await untilStored(() => store.transition(id, to, fields, token))
-          status = written.changed || written.status === 'unknown' ? to : (written.status as TerminalStatus)
-        } finally {
-          hold.done()
-          deps.mirror?.send(id)
-        }
-      })()
-      return ending
+  async function start(request: AcceptedRequest, left?: AbortSignal): Promise<Generation> {
+    const begun = await begin(request)
+    if ('earlier' in begun) return replay(begun.earlier, left)
+    const generation = counted(begun)
+    const leave = () => void generation.abandon().catch(() => undefined)
+    if (left?.aborted) leave()
+    left?.addEventListener('abort', leave, { once: true })
+    const first = generation.next()
+    // Whoever takes the piece hears of its failure; here it only has to be waited for.
+    await first.finally(() => left?.removeEventListener('abort', leave))
+    return withFirst(generation, first)
+  }
+
+  /** The text of the earlier prediction in one piece, once it has ended. Leaving a replay ends nothing. */
+  async function replay(id: string, left?: AbortSignal): Promise<Generation> {
+    await waiter.waitFor(id, deps.taskTimeoutMs, left)
+    const record = await store.get(id)
+    if (record === undefined) throw new ServiceError('internal', 'the record of this prediction has gone')
+    if (!isTerminal(record.status)) {
+      throw new ServiceError('prediction_timeout', 'the earlier prediction with this key has not ended yet')
     }
+    if (record.status !== 'succeeded') throw errorOfRecord(record)
+    const pieces = [textOf(record.outputs)].filter((text) => text !== '')
+    return { id, next: async () => pieces.shift(), status: () => 'succeeded', abandon: async () => undefined }
+  }
 
-    async function fail(error: unknown): Promise<never> {
-      if (left.signal.aborted) await end('canceled', 'client stopped listening', 'prediction_canceled')
-      else if (hold.signal.aborted) await end('canceled', '', 'prediction_canceled')
-      else {
-        const known = error instanceof ServiceError ? error : undefined
-        await end('failed', known ? legacyText(known) : 'status 20000: internal error', codeOf(error))
-      }
-      if (status === 'canceled') throw new ServiceError('prediction_canceled', 'prediction was canceled')
-      throw error
+  function counted(generation: Generation): Generation {
+    open++
+    let isOpen = true
+    const close = () => {
+      if (!isOpen) return
+      isOpen = false
+      open--
+      if (open === 0) for (const wake of idle.splice(0)) wake()
     }
-
-    async function opened(): Promise<{
-      pieces: AsyncIterator<StreamPiece>
-      first: IteratorResult<StreamPiece>
-    }> {
-      await deps.mirror?.untilKnown(id)
-      for (let failures = 1; ; failures++) {
-        const remainingMs = Math.max(1, Math.ceil(taskTimeoutMs - (performance.now() - startedMs)))
-        const pieces = stream({ id, target, inputs, signal, remainingMs })[Symbol.asyncIterator]()
-        try {
-          return { pieces, first: await pieces.next() }
-        } catch (error) {
-          const waitMs = retryDelayMs(error, failures, Math.random())
-          if (waitMs === undefined || waitMs >= remainingMs) throw error
-          await delay(waitMs, undefined, { signal })
-        }
-      }
-    }
-
-    const { pieces, first } = await opened().catch(fail)
-    let ahead: IteratorResult<StreamPiece> | undefined = first
     return {
-      id,
-      status: () => status ?? 'failed',
+      ...generation,
       async next() {
-        const result: IteratorResult<StreamPiece> = ahead ?? (await pieces.next().catch(fail))
-        ahead = undefined
-        if (result.done) {
-          await end('succeeded')
-          return undefined
+        try {
+          const piece = await generation.next()
+          if (piece === undefined) close()
+          return piece
+        } catch (error) {
+          close()
+          throw error
         }
-        if (text.length < maxStoredLength) text += result.value.data
-        return result.value.data
       },
-      async abandon() {
-        left.abort()
-        await end('canceled', 'client stopped listening', 'prediction_canceled')
-        await pieces.return?.()
-      },
+      abandon: () => generation.abandon().finally(close),
     }
   }
 
-  return { start }
+  async function tellEnd(id: string): Promise<void> {
+    const record = deps.onEnd && (await store.get(id))
+    if (record !== undefined && isTerminal(record.status)) deps.onEnd?.({ ...record, status: record.status })
+  }
+
+  return {
+    start,
+    drained: () => (open === 0 ? Promise.resolve() : new Promise((resolve) => idle.push(resolve))),
+  }
 }
 
-function streamOf(platform: Platform): (request: CallRequest) => AsyncIterable<StreamPiece> {
-  if (platform.lane === 'call' && platform.stream !== undefined) return platform.stream.bind(platform)
-  throw new ServiceError('platform_unsupported', 'this platform has no streams', { legacyCode: 20006 })
+function withFirst(generation: Generation, first: Promise<string | undefined>): Generation {
+  let ahead: Promise<string | undefined> | undefined = first
+  return {
+    ...generation,
+    next() {
+      const next = ahead ?? generation.next()
+      ahead = undefined
+      return next
+    },
+  }
 }

@@ -1,14 +1,15 @@
 /** The life of the prediction service in one process: registered, guarded, open, drained, gone. Owns no routes. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { ServiceError } from '../contracts/errors.ts'
-import type { PlatformName } from '../contracts/names.ts'
+import { type PlatformName, prefixOf } from '../contracts/names.ts'
 import type { CallPlatform, Platform } from '../platforms/platform.ts'
 import type { HeldCalls, OutboxSender, Store, TerminalWaiter } from '../records/store.ts'
 import { makeDirectCalls } from './direct.ts'
 import { makeRunTimes } from './figures.ts'
 import { makeFlights } from './flights.ts'
+import { type GenerationDeps, type Generations, makeGenerations } from './generation.ts'
 import type { PredictionService } from './predictions.ts'
-import { makeSendLater, type SendLater } from './send-later.ts'
+import { makeSendLater } from './send-later.ts'
 import { makePredictionService } from './service.ts'
 import { makeTemporalApi, type TemporalApiOptions } from './temporal.ts'
 
@@ -30,6 +31,10 @@ export interface LifecycleOptions {
   queueAllowanceMs?: number
   /** Makes what sends the outbox, given how a webhook's delivery starts. Absent: nothing is sent. */
   makeOutbox?(startDelivery: (id: string) => Promise<void>): OutboxSender
+  /** A streamed prediction whose record this process has ended. */
+  onStreamEnd?: GenerationDeps['onEnd']
+  /** A request was answered with an earlier prediction. */
+  onReplay?(): void
   /** Another process has declared this one dead: it must exit at once. */
   onDead(): void
   /** Hears once why predictions are not accepted yet. */
@@ -38,8 +43,7 @@ export interface LifecycleOptions {
 
 export interface Lifecycle {
   service: PredictionService
-  /** Tells the external record service of what this process calls; absent without one. */
-  mirror?: SendLater
+  generations: Generations
   /** Resolves when the guard has opened this process for the first time. */
   opened: Promise<void>
   /** Throws while Temporal, the store or the guard is missing; for `/ready`. */
@@ -48,6 +52,8 @@ export interface Lifecycle {
   stop(): Promise<void>
 }
 
+/** A flight that somebody waits for gets its budget from the first call on; this is for the way there. */
+const standardAllowanceMs = 30_000
 const firstPauseMs = 200
 const longestPauseMs = 2_000
 /** A guard that an operator terminated is started again within this time. */
@@ -56,7 +62,7 @@ const longestGuardStartMs = 1_000
 const pingDeadlineMs = 2_500
 
 export function startLifecycle(options: LifecycleOptions): Lifecycle {
-  const { store, processId, queue, taskTimeoutMs } = options
+  const { store, processId, queue, taskTimeoutMs, queueAllowanceMs = standardAllowanceMs } = options
   // Whoever registers says what went wrong with it.
   const registered = (options.registered ?? Promise.resolve(true)).catch(() => false)
   const temporal = makeTemporalApi(options.temporal)
@@ -78,6 +84,7 @@ export function startLifecycle(options: LifecycleOptions): Lifecycle {
     workerConcurrency: options.workerConcurrency,
     laneOf,
     ...(sendLater !== undefined && { sendLater }),
+    ...(options.onReplay !== undefined && { onReplay: options.onReplay }),
   })
   const direct = makeDirectCalls({
     ...shared,
@@ -86,6 +93,20 @@ export function startLifecycle(options: LifecycleOptions): Lifecycle {
     platform: (name) => callPlatform(options.platform(name)),
     waiter: options.waiter,
     ...(mirror !== undefined && { mirror }),
+    ...(options.onReplay !== undefined && { onReplay: options.onReplay }),
+  })
+  const generations = makeGenerations({
+    ...shared,
+    held: options.held,
+    waiter: options.waiter,
+    taskTimeoutMs,
+    platform: options.platform,
+    submit: flights.submit,
+    wake: (id) => void temporal.wakeFlight(prefixOf(id)).catch(() => undefined),
+    queueAllowanceMs,
+    mirror,
+    ...(options.onStreamEnd !== undefined && { onEnd: options.onStreamEnd }),
+    ...(options.onReplay !== undefined && { onReplay: options.onReplay }),
   })
   const service = makePredictionService({
     store,
@@ -96,7 +117,7 @@ export function startLifecycle(options: LifecycleOptions): Lifecycle {
     queue,
     taskTimeoutMs,
     laneOf,
-    ...(options.queueAllowanceMs !== undefined && { queueAllowanceMs: options.queueAllowanceMs }),
+    queueAllowanceMs,
   })
 
   /** Starting a guard that runs changes nothing, so it is simply repeated. */
@@ -134,7 +155,7 @@ export function startLifecycle(options: LifecycleOptions): Lifecycle {
 
   return {
     service,
-    ...(mirror !== undefined && { mirror }),
+    generations,
     opened: opened.promise,
     async check() {
       await Promise.all([temporal.ping(pingDeadlineMs), pingStore()])
@@ -167,7 +188,7 @@ export function startLifecycle(options: LifecycleOptions): Lifecycle {
     await Promise.race([guarding, delay(longestGuardStartMs)])
     const isKnown = await registered
     if (isKnown) await store.closeProcess(processId)
-    await Promise.all([flights.drained(), direct.drained()])
+    await Promise.all([flights.drained(), direct.drained(), generations.drained()])
     sendLater?.stop()
     if (isKnown) await store.leaveProcess(processId)
     await temporal.close()

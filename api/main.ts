@@ -20,7 +20,6 @@ import { untilThere } from '../records/until-there.ts'
 import { makeUploadTokens } from '../records/upload-tokens.ts'
 import { makeApp } from './app.ts'
 import { makeGate } from './gate.ts'
-import { makeGenerations } from './generation.ts'
 import { startLifecycle } from './lifecycle.ts'
 import { watchReadiness } from './readiness.ts'
 import { drainHttp, serveHttp } from './server.ts'
@@ -86,18 +85,10 @@ export async function startApi(config: ApiConfig, parts: ApiParts): Promise<Runn
         startDelivery,
         warn: (text) => log.warn(text),
       }),
+    onStreamEnd: metrics.finished,
+    onReplay: metrics.idempotentReplay,
     onDead: parts.onDead,
     warn: (text) => log.warn(text),
-  })
-  const generations = makeGenerations({
-    store,
-    held,
-    processId,
-    queue: config.queue,
-    taskTimeoutMs: config.taskTimeoutMs,
-    platform,
-    mirror: lifecycle.mirror,
-    onDead: parts.onDead,
   })
   const readiness = watchReadiness(() => lifecycle.check())
   const app = makeApp(
@@ -110,7 +101,7 @@ export async function startApi(config: ApiConfig, parts: ApiParts): Promise<Runn
       metrics,
       log,
       gate: makeGate({ validations: store.validations, mode: config.gate }),
-      generations,
+      generations: lifecycle.generations,
       webhookGuard: makeAddressGuard(config.webhooks),
       validations,
       recordRoutes: records.routes,

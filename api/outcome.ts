@@ -1,5 +1,5 @@
 /** What a caller that waited gets: the record, or the status of its failure (prediction-agent specification, 2.3). */
-import { type ErrorCode, errorCodes } from '../contracts/errors.ts'
+import { type ErrorCode, errorCodes, ServiceError } from '../contracts/errors.ts'
 import type { StoredPrediction } from '../records/store.ts'
 import { httpStatus } from './errors.ts'
 import { json, jsonText, recordText } from './record.ts'
@@ -13,6 +13,15 @@ function codeOfRecord(record: StoredPrediction): ErrorCode {
   return codes.has(record.errorCode) ? (record.errorCode as ErrorCode) : 'internal'
 }
 
+/** Why a record that has ended did not succeed, as its caller is told; `legacyText` is the record's own text. */
+export function errorOfRecord(record: StoredPrediction): ServiceError {
+  return new ServiceError(codeOfRecord(record), messageOf(record))
+}
+
+function messageOf({ status, errorInfo }: StoredPrediction): string {
+  return status === 'canceled' ? 'prediction was canceled' : errorInfo
+}
+
 /** 200 succeeded, 202 not terminal yet, else the code of the failure; the id is always in the body. */
 export function outcomeResponse(record: StoredPrediction): Response {
   switch (record.status) {
@@ -24,8 +33,7 @@ export function outcomeResponse(record: StoredPrediction): Response {
     default: {
       const code = codeOfRecord(record)
       const status = httpStatus[code]
-      const error = record.status === 'canceled' ? 'prediction was canceled' : record.errorInfo
-      const response = json({ error, code, id: record.id }, status)
+      const response = json({ error: messageOf(record), code, id: record.id }, status)
       if (status === 503) response.headers.set('retry-after', '1')
       return response
     }

@@ -19,17 +19,15 @@ export interface ServiceDeps {
   taskTimeoutMs: number
   laneOf(platform: PlatformName): Lane
   /** How long a sync prediction that is a flight may wait for a worker to take it up. */
-  queueAllowanceMs?: number
+  queueAllowanceMs: number
 }
 
 /** Flights woken at once after `/unpause`; the others' timers make it certain. */
 const wokenFlights = 1_000
 const wokenTogether = 20
-/** A sync prediction that is a flight gets its budget from the first call on; this is for the way there. */
-const standardAllowanceMs = 30_000
 
 export function makePredictionService(deps: ServiceDeps): PredictionService {
-  const { store, temporal, flights, direct, waiter, queueAllowanceMs = standardAllowanceMs } = deps
+  const { store, temporal, flights, direct, waiter, queueAllowanceMs } = deps
 
   /** A flight and a wait. Who waits does not wait for a place in a queue: not taken up in time, it is withdrawn. */
   async function flyAndWait(request: AcceptedRequest): Promise<StoredPrediction> {

@@ -8,13 +8,16 @@ import { readJsonObject } from '../body.ts'
 import { inheritedErrors, jsonRequest } from '../described.ts'
 import { openGate } from '../gate.ts'
 import type { Generation, Generations } from '../generation.ts'
+import { orQuiet, quiet } from '../quiet.ts'
 import { type Api, type ApiDeps, type ApiSettings, mount } from '../surface.ts'
 
 const route = createRoute({
   method: 'post',
   path: '/v1/generate',
   summary: 'Predict and stream the text',
-  description: '`Accept: text/event-stream` or `application/x-ndjson`; else what GENERATE_DEFAULT says.',
+  description:
+    '`Accept: text/event-stream` or `application/x-ndjson`; else what GENERATE_DEFAULT says. Headers: `UID`, ' +
+    '`Idempotency-Key` (the text of the earlier prediction in one piece, once it has ended).',
   request: jsonRequest(PredictRequest),
   responses: {
     200: {
@@ -24,7 +27,7 @@ const route = createRoute({
       },
       description: 'Pieces `{"id": n, "data": text}` to the end',
     },
-    ...inheritedErrors(400, 403, 404, 409, 413, 500, 501, 502, 503, 504),
+    ...inheritedErrors(400, 403, 404, 409, 413, 422, 429, 500, 501, 502, 503, 504),
   },
 })
 
@@ -72,7 +75,7 @@ export function mountGenerate(
     }
     const framing = framings[framingIn(c.req.header('accept')) ?? settings.generateDefault ?? 'sse']
     return gate.serve(request.target, async () => {
-      const generation = await generations.start(request)
+      const generation = await generations.start(request, c.req.raw.signal)
       return new Response(framed(generation, framing), {
         headers: {
           'content-type': framing.contentType,
@@ -99,8 +102,8 @@ function framed(generation: Generation, framing: Framing): ReadableStream<Uint8A
       }
       try {
         waiting ??= generation.next()
-        const piece = await orSilence(waiting, framing.heartbeat === '' ? undefined : heartbeatMs)
-        if (piece === silence) return send(framing.heartbeat)
+        const piece = await (framing.heartbeat === '' ? waiting : orQuiet(waiting, heartbeatMs))
+        if (piece === quiet) return send(framing.heartbeat)
         waiting = undefined
         if (piece !== undefined) return send(framing.piece(n++, piece))
         send(framing.done(generation.id, generation.status()))
@@ -114,20 +117,4 @@ function framed(generation: Generation, framing: Framing): ReadableStream<Uint8A
       await generation.abandon()
     },
   })
-}
-
-const silence = Symbol('silence')
-
-/** The promise's value, or `silence` if it takes longer. */
-async function orSilence<T>(promise: Promise<T>, ms: number | undefined): Promise<T | typeof silence> {
-  if (ms === undefined) return promise
-  let timer: NodeJS.Timeout | undefined
-  const quiet = new Promise<typeof silence>((resolve) => {
-    timer = setTimeout(resolve, ms, silence)
-  })
-  try {
-    return await Promise.race([promise, quiet])
-  } finally {
-    clearTimeout(timer)
-  }
 }

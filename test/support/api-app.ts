@@ -76,6 +76,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
     uploadWebhook: () => 'http://uploads.test/upload',
     ...options.settings,
   }
+  const metrics = makeMetrics()
   const direct = makeDirectCalls({
     store,
     held,
@@ -88,6 +89,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
       if (found.lane !== 'call') throw new Error('only platforms that answer on the request')
       return found as CallPlatform
     },
+    onReplay: metrics.idempotentReplay,
     onDead: () => {
       throw new Error('the store says that this process is dead')
     },
@@ -147,12 +149,18 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
       processId,
       queue,
       taskTimeoutMs,
+      waiter,
       platform: (name) => platforms.get(name),
+      submit: (request) => service.submit(request),
+      wake: () => undefined,
+      queueAllowanceMs: 1_000,
+      onEnd: metrics.finished,
+      onReplay: metrics.idempotentReplay,
       onDead: () => undefined,
     }),
     ...(options.gate === undefined ? {} : { gate: options.gate }),
     ...(options.webhookGuard === undefined ? {} : { webhookGuard: options.webhookGuard }),
-    metrics: makeMetrics(),
+    metrics,
     log: makeLogger(
       { development: false, logLevel: 'debug' },
       { write: (line) => void logged.push(JSON.parse(line)) },

@@ -112,6 +112,7 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<In
   const connection = await Connection.connect({ address })
   const client = new Client({ connection })
 
+  const metrics = makeMetrics()
   const ended: EndEvent[] = []
   async function startWorker(): Promise<Workers> {
     const started = startWorkers({
@@ -160,6 +161,8 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<In
         warn: () => undefined,
       }),
     ...(options.queueAllowanceMs !== undefined && { queueAllowanceMs: options.queueAllowanceMs }),
+    onStreamEnd: metrics.finished,
+    onReplay: metrics.idempotentReplay,
     onDead: () => {
       throw new Error('the store says that this process is dead')
     },
@@ -176,7 +179,8 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<In
       ...(options.webhooks && {
         webhookGuard: makeAddressGuard(options.webhooks.rules, options.webhooks.resolve),
       }),
-      metrics: makeMetrics(),
+      generations: lifecycle.generations,
+      metrics,
       log: makeLogger({ development: false, logLevel: 'silent' }),
     },
     {

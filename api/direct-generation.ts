@@ -1,0 +1,156 @@
+/** Streams of platforms that answer on the request: called by this process under its guard. Owns their records' ends. */
+import { performance } from 'node:perf_hooks'
+import { setTimeout as delay } from 'node:timers/promises'
+import { codeOf, legacyText, ServiceError } from '../contracts/errors.ts'
+import { retryDelayMs } from '../contracts/retry.ts'
+import type { TerminalStatus } from '../contracts/statuses.ts'
+import { mostStoredText, textOutputs } from '../contracts/streamed-text.ts'
+import { withUploadAddress } from '../platforms/inputs.ts'
+import type { CallPlatform, CallRequest, StreamPiece } from '../platforms/platform.ts'
+import { type HeldCalls, type Store, untilStored } from '../records/store.ts'
+import { type Generation, leftText } from './generation.ts'
+import { makeFlightIds } from './ids.ts'
+import type { AcceptedRequest } from './predictions.ts'
+import { mismatch, notOpen } from './refusals.ts'
+import type { SendLater } from './send-later.ts'
+
+export interface DirectGenerationDeps {
+  store: Pick<Store, 'begin' | 'transition'>
+  held: HeldCalls
+  processId: string
+  queue: string
+  taskTimeoutMs: number
+  /** Absent: no external record service is told of anything. */
+  mirror?: SendLater | undefined
+  /** The store says that this process is dead: it must exit. */
+  onDead(): void
+  /** This process has ended the record. */
+  onEnded(id: string): void
+  maxStoredLength?: number
+}
+
+type Streams = Required<Pick<CallPlatform, 'stream'>>
+
+export function makeDirectGenerations(deps: DirectGenerationDeps) {
+  const { store, held, processId, queue, taskTimeoutMs, maxStoredLength = mostStoredText } = deps
+
+  /** The id of a record that this process now holds, or of an earlier one with the request's key. */
+  async function begin({ target, uid, idempotency, ...request }: AcceptedRequest) {
+    const id = makeFlightIds(1).ids[0]!
+    const inputs = withUploadAddress(request.inputs, request.uploadAddress?.(id))
+    const { name: modelName, version: modelVersion, platform } = target
+    const begun = await store.begin(
+      { id, modelName, modelVersion, inputs, uid, queue, platform, ...(idempotency && { idempotency }) },
+      processId,
+    )
+    switch (begun.outcome) {
+      case 'begun':
+        return { id, token: begun.token, inputs }
+      case 'earlier':
+        return { id: begun.id }
+      case 'mismatch':
+        throw mismatch()
+      case 'process_not_open':
+        if (begun.state === 'dead') deps.onDead()
+        throw notOpen(begun.state)
+    }
+  }
+
+  /** Makes the record and opens the stream; only an id if an earlier request with this key stands for this one. */
+  async function start(
+    platform: Streams,
+    request: AcceptedRequest,
+  ): Promise<Generation | { earlier: string }> {
+    const { id, token, inputs } = await begin(request)
+    if (token === undefined) return { earlier: id }
+    return generate(platform, { ...request, inputs }, id, token)
+  }
+
+  function generate(platform: Streams, request: AcceptedRequest, id: string, token: number): Generation {
+    const { target, inputs } = request
+    const hold = held.hold(id)
+    const left = new AbortController()
+    const signal = AbortSignal.any([hold.signal, left.signal])
+    const startedMs = performance.now()
+    let text = ''
+    let status: TerminalStatus | undefined
+    let ending: Promise<void> | undefined
+
+    /** The first end counts; the others wait for it. */
+    function end(to: TerminalStatus, errorInfo = '', errorCode = ''): Promise<void> {
+      ending ??= (async () => {
+        const runMs = performance.now() - startedMs
+        const fields =
+          to === 'succeeded'
+            ? { outputs: textOutputs(text, maxStoredLength), runningTime: (runMs / 1000).toFixed(6), runMs }
+            : { errorInfo, errorCode }
+        try {
+          const written = await untilStored(() => store.transition(id, to, fields, token))
+          status = written.changed || written.status === 'unknown' ? to : (written.status as TerminalStatus)
+          if (written.changed) deps.onEnded(id)
+        } finally {
+          hold.done()
+          deps.mirror?.send(id)
+        }
+      })()
+      return ending
+    }
+
+    async function fail(error: unknown): Promise<never> {
+      if (left.signal.aborted) await end('canceled', leftText, 'prediction_canceled')
+      else if (hold.signal.aborted) await end('canceled', '', 'prediction_canceled')
+      else {
+        const known = error instanceof ServiceError ? error : undefined
+        await end('failed', known ? legacyText(known) : 'status 20000: internal error', codeOf(error))
+      }
+      if (status === 'canceled') throw new ServiceError('prediction_canceled', 'prediction was canceled')
+      throw error
+    }
+
+    /** The first piece; a failure before it is repeated as that of a call. */
+    async function opened(): Promise<[AsyncIterator<StreamPiece>, IteratorResult<StreamPiece>]> {
+      await deps.mirror?.untilKnown(id)
+      for (let failures = 1; ; failures++) {
+        const remainingMs = Math.max(1, taskTimeoutMs - (performance.now() - startedMs))
+        const call: CallRequest = { id, target, inputs, signal, remainingMs }
+        const pieces = platform.stream(call)[Symbol.asyncIterator]()
+        try {
+          return [pieces, await pieces.next()]
+        } catch (error) {
+          const waitMs = retryDelayMs(error, failures, Math.random())
+          if (waitMs === undefined || waitMs >= remainingMs) throw error
+          await delay(waitMs, undefined, { signal })
+        }
+      }
+    }
+
+    let pieces: AsyncIterator<StreamPiece> | undefined
+    async function next(): Promise<IteratorResult<StreamPiece>> {
+      if (pieces !== undefined) return pieces.next()
+      const [opening, first] = await opened()
+      pieces = opening
+      return first
+    }
+
+    return {
+      id,
+      status: () => status ?? 'failed',
+      async next() {
+        const result = await next().catch(fail)
+        if (result.done) {
+          await end('succeeded')
+          return undefined
+        }
+        if (text.length < maxStoredLength) text += result.value.data
+        return result.value.data
+      },
+      async abandon() {
+        left.abort()
+        await end('canceled', leftText, 'prediction_canceled')
+        await pieces?.return?.()
+      },
+    }
+  }
+
+  return { start }
+}
