@@ -13,7 +13,7 @@ export interface ChaosEvidence {
   platform: string
 }
 
-const settledWithinMs = 120_000
+const settledWithinMs = 180_000
 
 interface PlatformStats {
   predictions: number
@@ -111,7 +111,7 @@ function failed(row: Ended | undefined): boolean {
 
 /** A direct call ends with its process; an asynchronous one whose start failed was discarded and answered with 503. */
 function explained(sync: boolean, code: string): boolean {
-  return sync ? code === 'interrupted' : code === 'temporal_unavailable'
+  return sync ? code === 'interrupted' : code === 'task_queue_failed'
 }
 
 async function leftTerminal(records: ChaosRecords): Promise<string[]> {

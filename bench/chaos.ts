@@ -62,13 +62,13 @@ export async function benchChaos(options: ChaosOptions): Promise<Bench> {
       origins: set.origins,
       asyncPerSecond: rate,
       syncPerSecond: rate / 4,
-      patienceMs: 90_000,
+      patienceMs: recoveredWithinMs,
     })
     const { felt, late } = await killInTurn(set, load, records, options)
     console.error('load ends; waiting for what is open …')
     await load.stop()
     broken = [...late, ...(await brokenPromises({ set, load, records, platform: `http://${address}` }))]
-    return { rows: rowsOf(felt, load, set), broken, notes: notesOf(load) }
+    return { rows: rowsOf(felt, load, set), broken, notes: notesOf(felt, load) }
   } finally {
     await records.close()
     const keep = broken.length > 0
@@ -109,8 +109,7 @@ async function killInTurn(
       const one = await kill(kind, victims, load, records)
       felt.push(one)
       console.error(
-        `kill -9 of ${kind}: accepted after ${inS(one.acceptMs)}, completes ${inS(one.completesMs)}, ` +
-          `open ended ${inS(one.openEndedMs)}, whole ${inS(one.wholeMs)}`,
+        `kill -9 of ${kind}: ${measured.map(([short, , of]) => `${short} ${inS(of(one))} s`).join(', ')}`,
       )
     } catch (error) {
       late.push(`after kill -9 of ${kind}: ${error instanceof Error ? error.message : error}`)
@@ -155,51 +154,63 @@ async function kill(
   return { kind, acceptMs, completesMs, openEndedMs, wholeMs }
 }
 
+const measured = [
+  ['accepted', 'longest wait of a client to be accepted', (one: Felt) => one.acceptMs],
+  ['new ends', 'a prediction sent right after the kill has ended', (one: Felt) => one.completesMs],
+  ['open ended', 'all that was open at the kill has ended', (one: Felt) => one.openEndedMs],
+  ['running', 'all that was killed runs again', (one: Felt) => one.wholeMs],
+] as const
+
 function rowsOf(felt: readonly Felt[], load: ChaosLoad, set: ProductionSet): Row[] {
-  const kinds = [...new Set(felt.map(({ kind }) => kind))]
-  const rows = kinds.flatMap((kind) => {
-    const ones = felt.filter((one) => one.kind === kind)
-    const row = (what: string, values: number[]): Row => ({
-      name: `${kind} (${ones.length}×): ${what}, median / worst`,
+  const rows = kindsOf(felt).flatMap(([kind, ones]) =>
+    measured.map(([, what, of]) => ({
+      name: `${kind}: ${what}, median`,
       unit: 's',
-      value: median(values) / 1_000,
-      worst: Math.max(...values) / 1_000,
-    })
-    return [
-      row(
-        'longest wait to be accepted',
-        ones.map(({ acceptMs }) => acceptMs),
-      ),
-      row(
-        'a new prediction ends',
-        ones.map(({ completesMs }) => completesMs),
-      ),
-      row(
-        'all that was open has ended',
-        ones.map(({ openEndedMs }) => openEndedMs),
-      ),
-      row(
-        'the killed run again',
-        ones.map(({ wholeMs }) => wholeMs),
-      ),
-    ]
-  })
+      value: median(ones.map(of)) / 1_000,
+      worst: Math.max(...ones.map(of)) / 1_000,
+    })),
+  )
   const parts = [set.postgres, set.temporal, ...set.apis, ...set.workers]
+  const alone = parts.reduce((sum, part) => sum + part.endedAlone(), 0)
   return [
     ...rows,
     { name: 'accepted asynchronous predictions', unit: '', value: load.accepted.length },
     { name: 'answered synchronous predictions', unit: '', value: load.served.length },
     { name: 'kills', unit: '', value: felt.length },
-    {
-      name: 'processes that ended by themselves',
-      unit: '',
-      value: parts.reduce((sum, part) => sum + part.endedAlone(), 0),
-    },
+    { name: 'processes that ended by themselves', unit: '', value: alone },
   ]
 }
 
-function notesOf(load: ChaosLoad): string[] {
-  return [...load.refusals].toSorted(([, a], [, b]) => b - a).map(([text, count]) => `${count} × ${text}`)
+/** The table for people, and what clients were told meanwhile. */
+function notesOf(felt: readonly Felt[], load: ChaosLoad): string[] {
+  const line = (cells: readonly string[]) =>
+    cells.map((cell, at) => (at === 0 ? cell.padEnd(14) : cell.padStart(14))).join('')
+  const table = kindsOf(felt).map(([kind, ones]) =>
+    line([
+      kind,
+      `${ones.length}`,
+      ...measured.map(([, , of]) => {
+        const values = ones.map(of)
+        return `${inS(median(values))} ${inS(Math.max(...values))}`
+      }),
+    ]),
+  )
+  const refusals = [...load.refusals].toSorted(([, a], [, b]) => b - a)
+  return [
+    'Seconds from kill -9, median and worst:',
+    line(['killed', 'times', ...measured.map(([short]) => short)]),
+    ...table,
+    '',
+    ...measured.map(([short, what]) => `${short.padEnd(12)}${what}`),
+    '',
+    'Answers that made a client try again:',
+    ...refusals.slice(0, 10).map(([text, count]) => `${count} × ${text}`),
+  ]
+}
+
+function kindsOf(felt: readonly Felt[]): [string, Felt[]][] {
+  const kinds = new Set(felt.map(({ kind }) => kind))
+  return [...kinds].map((kind) => [kind, felt.filter((one) => one.kind === kind)])
 }
 
 function median(values: readonly number[]): number {
@@ -209,5 +220,5 @@ function median(values: readonly number[]): number {
 }
 
 function inS(ms: number): string {
-  return `${(ms / 1_000).toFixed(1)} s`
+  return (ms / 1_000).toFixed(1)
 }

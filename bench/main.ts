@@ -14,6 +14,9 @@ const { values, positionals } = parseArgs({
 })
 const { quick } = values
 
+// What a bench has started ends with it, see processes.ts.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
+
 const benches: Record<string, () => Promise<Bench>> = {
   predictions: async () => ({ rows: await (await import('./predictions.ts')).benchPredictions({ quick }) }),
   chaos: async () =>
