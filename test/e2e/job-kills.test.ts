@@ -55,7 +55,7 @@ describe.each(providers)('$name', ({ create, start }) => {
       const { twin, deployment, crashing } = await stage({ runMs: 500, output: 'done' })
       const victim = crashing(point)
       await deployment.startApi()
-      deployment.noteStatuses()
+      await deployment.noteStatuses()
       const { id } = await deployment.submit(1)
       expect(await victim.exited).not.toBe(0)
       await deployment.startWorker()
@@ -70,7 +70,7 @@ describe.each(providers)('$name', ({ create, start }) => {
     const { twin, deployment, crashing } = await stage({ runMs: 500, output: 'done' })
     const victim = crashing('jobCreated', 'before')
     await deployment.startApi()
-    deployment.noteStatuses()
+    await deployment.noteStatuses()
     const { id } = await deployment.submit(1)
     await victim.exited
     await deployment.startWorker()
@@ -87,10 +87,10 @@ describe.each(providers)('$name', ({ create, start }) => {
     const { twin, deployment } = await stage({ runMs: 6_000, output: 'done' })
     const victim = await deployment.startWorker()
     await deployment.startApi()
-    deployment.noteStatuses()
+    await deployment.noteStatuses()
     const ids = await Promise.all([1, 2, 3, 4].map(async (n) => (await deployment.submit(n)).id))
-    await vi.waitFor(() => {
-      expect(deployment.query('select id from jobs where handle is not null')).toHaveLength(4)
+    await vi.waitFor(async () => {
+      expect(await deployment.query('select id from jobs where handle is not null')).toHaveLength(4)
     }, soon)
     await victim.kill()
     await deployment.startWorker()
@@ -103,7 +103,7 @@ describe.each(providers)('$name', ({ create, start }) => {
     const { twin, deployment, crashing, cancel } = await stage({ end: 'never' })
     const victim = crashing('cancelHeard')
     await deployment.startApi()
-    deployment.noteStatuses()
+    await deployment.noteStatuses()
     const { id } = await deployment.submit(1)
     await vi.waitFor(() => expect(twin.jobs[0]?.phase).toBe('running'), soon)
     expect((await cancel(id)).status).toBe(200)
@@ -112,14 +112,14 @@ describe.each(providers)('$name', ({ create, start }) => {
     await deployment.expectSettled([id])
     expect(twin.jobs.map(({ phase }) => phase)).toEqual(['canceled'])
     expect(twin.callsOf('cancel').length).toBeLessThanOrEqual(2)
-    expect(deployment.query('select id from jobs where cancel_due = 1')).toEqual([])
+    expect(await deployment.query('select id from jobs where cancel_due = 1')).toEqual([])
   })
 
   test('a cancel given while no worker lives reaches the provider once one does', async () => {
     const { twin, deployment, crashing, cancel } = await stage({ end: 'never' })
     const victim = crashing('jobCreated')
     await deployment.startApi()
-    deployment.noteStatuses()
+    await deployment.noteStatuses()
     const { id } = await deployment.submit(1)
     await victim.exited
     expect((await cancel(id)).status).toBe(200)

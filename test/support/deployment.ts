@@ -5,14 +5,15 @@ import { once } from 'node:events'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
 import { fileURLToPath } from 'node:url'
 import { Client, Connection } from '@temporalio/client'
 import { expect, inject, onTestFinished, vi } from 'vitest'
 import { freePorts } from '../../dev/free-ports.ts'
 import { startTemporal, type TemporalServer } from '../../dev/temporal-server.ts'
 import { temporaryFolder } from './folders.ts'
+import type { Production } from './production.ts'
 import { type ScriptedServer, type Step, startScriptedServer } from './scripted-server.ts'
+import { probePostgres, probeSqlite } from './store-probe.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
@@ -34,6 +35,10 @@ export interface Part {
 export interface DeploymentOptions {
   /** A Temporal server of its own with a database file, so that it can be killed. */
   ownTemporal?: boolean
+  /** Records and Temporal on PostgreSQL, instead of SQLite and the development server. */
+  production?: Production
+  /** How many API processes may run at once; each has its port. Default 1. */
+  apis?: number
   env?: Record<string, string>
   /** Where a models file is written before anything starts: model `m` on the scripted platform. */
   models?: string
@@ -41,30 +46,34 @@ export interface DeploymentOptions {
 }
 
 export interface Deployment {
+  /** Of the first API process. */
   baseUrl: string
+  /** Of each one that may run. */
+  baseUrls: readonly string[]
   dataDir: string
   platform: ScriptedServer
   temporalAddress(): string
   /** A models file that sends these names to the scripted platform. */
   modelsFileOf(...names: string[]): string
-  startApi(): Promise<Part>
+  /** `which`: an index of `baseUrls`. */
+  startApi(which?: number): Promise<Part>
   startWorker(): Promise<Part>
   /** Some other program of the repository in the deployment's environment, arguments behind it. */
   launch(program: string, ...args: string[]): Part
   /** The API answers /ready with 200. */
-  ready(part?: Part): Promise<void>
+  ready(part?: Part, which?: number): Promise<void>
   killTemporal(): Promise<void>
   restartTemporal(): Promise<void>
   /** POST /async/v1/predict; the id, or the status it was refused with. */
-  submit(n: number): Promise<{ status: number; id: string }>
+  submit(n: number, which?: number): Promise<{ status: number; id: string }>
   task(id: string): Promise<{ status: string; error_info: string; outputs: unknown; queue_id: string }>
   /** Rows of the store, read beside its owners. */
-  query<Row>(sql: string, ...params: (string | number)[]): Row[]
+  query<Row>(sql: string, ...params: (string | number)[]): Promise<Row[]>
   /** From now on every change of a status is noted, so that `expectSettled` can count terminal writes. */
-  noteStatuses(): void
-  /** Another writer holds the store's lock from now on: as good as a store that is away. Returns how to let go. */
-  takeStoreAway(): () => void
-  declareDead(processId: string): void
+  noteStatuses(): Promise<void>
+  /** The store is as good as away from now on. Returns what brings it back. */
+  takeStoreAway(): Promise<() => Promise<void>>
+  declareDead(processId: string): Promise<void>
   /** Every one of these is terminal, was ended exactly once, and no workflow but live guards is open. */
   expectSettled(ids: readonly string[], within?: { timeout: number; interval: number }): Promise<void>
   client(): Promise<Client>
@@ -75,7 +84,7 @@ export const startWithin = { timeout: 60_000, interval: 50 }
 
 export async function makeDeployment(options: DeploymentOptions = {}): Promise<Deployment> {
   const dataDir = temporaryFolder('deployment')
-  const [apiPort, temporalPort] = await freePorts(2)
+  const [temporalPort, ...apiPorts] = await freePorts(1 + (options.apis ?? 1))
   const platform = await startScriptedServer(options.platform ?? echo)
   onTestFinished(() => platform.close())
 
@@ -90,16 +99,17 @@ export async function makeDeployment(options: DeploymentOptions = {}): Promise<D
       logFile: join(dataDir, 'temporal', 'temporal.log'),
     })
   }
-  if (options.ownTemporal) {
+  if (options.ownTemporal && options.production === undefined) {
     await startOwn()
     onTestFinished(async () => temporal?.stop())
   }
-  const temporalAddress = () => temporal?.address ?? inject('temporalAddress')
+  const temporalAddress = () =>
+    (options.production?.temporal ?? temporal)?.address ?? inject('temporalAddress')
 
   const env = {
     ENVIRONMENT: 'production',
     LOG_LEVEL: 'warn',
-    HTTP_SERVER_ADDRESS: `127.0.0.1:${apiPort}`,
+    HTTP_SERVER_ADDRESS: `127.0.0.1:${apiPorts[0]}`,
     PERDURE_DATA_DIR: join(dataDir, 'perdure'),
     PERDURE_CACHE_DIR: join(tmpdir(), 'perdure-test-cache'),
     TASK_TYPE_NAME: `test-${randomUUID()}`,
@@ -110,19 +120,27 @@ export async function makeDeployment(options: DeploymentOptions = {}): Promise<D
     TASK_TIMEOUT: '120',
     V2_REQUEST_TIMEOUT: '120',
     SHUTDOWN_DELAY: '0',
+    ...(options.production !== undefined && { DATABASE_URL: options.production.databaseUrl }),
     ...options.env,
   }
-  const baseUrl = `http://${env.HTTP_SERVER_ADDRESS}`
+  const baseUrls = apiPorts.map((port) => `http://127.0.0.1:${port}`)
+  const baseUrl = baseUrls[0]!
+  const store = options.production
+    ? probePostgres(options.production.databaseUrl, options.production.postgres)
+    : probeSqlite(env.PERDURE_DATA_DIR)
+  onTestFinished(() => store.close())
   const modelsFileOf = (...names: string[]) =>
     JSON.stringify({
       models: Object.fromEntries(names.map((name) => [name, { platform: 'v2', address: platform.address }])),
     })
   if (options.models !== undefined) writeFileSync(options.models, modelsFileOf('m'))
 
-  function launch(main: string, ...args: string[]): Part {
+  const launch = (main: string, ...args: string[]) => launchWith({}, main, ...args)
+
+  function launchWith(more: Record<string, string>, main: string, ...args: string[]): Part {
     const child = spawn(process.execPath, [join(root, main), ...args], {
       cwd: dataDir,
-      env: { ...process.env, ...env, TEMPORAL_ADDRESS: temporalAddress() },
+      env: { ...process.env, ...env, TEMPORAL_ADDRESS: temporalAddress(), ...more },
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     const part = partOf(child)
@@ -133,28 +151,29 @@ export async function makeDeployment(options: DeploymentOptions = {}): Promise<D
     return part
   }
 
-  async function ready(part?: Part): Promise<void> {
+  async function ready(part?: Part, which = 0): Promise<void> {
     await vi.waitFor(async () => {
-      const answer = await get('/ready').catch((error) => new Response(String(error), { status: 599 }))
+      const answer = await get('/ready', which).catch((error) => new Response(String(error), { status: 599 }))
       expect(answer.status, `${await answer.text()}\n${part?.output()}`).toBe(200)
     }, startWithin)
   }
 
-  async function get(path: string): Promise<Response> {
-    return fetch(`${baseUrl}${path}`, { signal: AbortSignal.timeout(10_000) })
+  async function get(path: string, which = 0): Promise<Response> {
+    return fetch(`${baseUrls[which]}${path}`, { signal: AbortSignal.timeout(10_000) })
   }
 
   const deployment: Deployment = {
     modelsFileOf,
     baseUrl,
+    baseUrls,
     dataDir,
     platform,
     temporalAddress,
     launch,
     ready,
-    async startApi() {
-      const part = launch('api/main.ts')
-      await ready(part)
+    async startApi(which = 0) {
+      const part = launchWith({ HTTP_SERVER_ADDRESS: `127.0.0.1:${apiPorts[which]}` }, 'api/main.ts')
+      await ready(part, which)
       return part
     },
     async startWorker() {
@@ -163,11 +182,11 @@ export async function makeDeployment(options: DeploymentOptions = {}): Promise<D
       return part
     },
     async killTemporal() {
-      await temporal!.kill()
+      await (options.production?.temporal ?? temporal!).kill()
     },
-    restartTemporal: startOwn,
-    async submit(n) {
-      const answer = await fetch(`${baseUrl}/async/v1/predict`, {
+    restartTemporal: () => options.production?.temporal.start() ?? startOwn(),
+    async submit(n, which = 0) {
+      const answer = await fetch(`${baseUrls[which]}/async/v1/predict`, {
         method: 'POST',
         body: JSON.stringify({ model_name: 'm', inputs: { inputs: [n] } }),
       })
@@ -184,45 +203,25 @@ export async function makeDeployment(options: DeploymentOptions = {}): Promise<D
         queue_id: string
       }
     },
-    query(sql, ...params) {
-      const database = new DatabaseSync(join(env.PERDURE_DATA_DIR, 'records.db'), { timeout: 5_000 })
-      try {
-        return database.prepare(sql).all(...params) as never
-      } finally {
-        database.close()
-      }
-    },
-    noteStatuses() {
-      write(`create table if not exists status_log (id text, was text, became text);
-        create trigger if not exists note_status after update of status on predictions when old.status <> new.status
-        begin insert into status_log values (new.id, old.status, new.status); end`)
-    },
-    declareDead(processId) {
-      write(`update processes set state = 'dead' where id = '${processId}'`)
-    },
-    takeStoreAway() {
-      const database = new DatabaseSync(join(env.PERDURE_DATA_DIR, 'records.db'), { timeout: 10_000 })
-      database.exec('begin exclusive')
-      return () => {
-        database.exec('rollback')
-        database.close()
-      }
-    },
+    query: store.query,
+    noteStatuses: store.noteStatuses,
+    declareDead: store.declareDead,
+    takeStoreAway: store.takeAway,
     async expectSettled(ids, within = { timeout: 60_000, interval: 100 }) {
       const terminal = `status in ('succeeded', 'failed', 'canceled')`
-      await vi.waitFor(() => {
-        const open = deployment.query<{ id: string; status: string }>(
+      await vi.waitFor(async () => {
+        const open = await deployment.query<{ id: string; status: string }>(
           `select id, status from predictions where not ${terminal}`,
         )
         expect(open).toEqual([])
       }, within)
       const known = new Set(
-        deployment.query<{ id: string }>('select id from predictions').map(({ id }) => id),
+        (await deployment.query<{ id: string }>('select id from predictions')).map(({ id }) => id),
       )
       expect(ids.filter((id) => !known.has(id))).toEqual([])
-      const endedTwice = deployment.query(
+      const endedTwice = await deployment.query(
         `select id, count(*) as times from status_log where became in ('succeeded', 'failed', 'canceled')
-         group by id having times <> 1`,
+         group by id having count(*) <> 1`,
       )
       expect(endedTwice).toEqual([])
       const client = await deployment.client()
@@ -238,15 +237,6 @@ export async function makeDeployment(options: DeploymentOptions = {}): Promise<D
     },
   }
   return deployment
-
-  function write(sql: string): void {
-    const database = new DatabaseSync(join(env.PERDURE_DATA_DIR, 'records.db'), { timeout: 5_000 })
-    try {
-      database.exec(sql)
-    } finally {
-      database.close()
-    }
-  }
 }
 
 /** Answers what it got as outputs. */
