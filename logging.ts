@@ -1,6 +1,8 @@
 /** How every process logs: one JSON line per event on stderr, readable in development. Never payloads or keys. */
 import { type DestinationStream, destination, type Logger, pino } from 'pino'
 
+import { traceFields } from './tracing.ts'
+
 export type { Logger }
 
 const severities: Readonly<Record<string, string>> = {
@@ -29,6 +31,7 @@ export function makeLogger(
     {
       level: settings.logLevel,
       base: null,
+      mixin: traceFields,
       messageKey: 'message',
       errorKey: 'error',
       timestamp: () => `,"time":"${new Date().toISOString()}"`,

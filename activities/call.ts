@@ -60,6 +60,10 @@ export interface CallDeps {
   outbox?: OutboxSender
   onCall?(event: CallEvent): void
   onEnd?(event: EndEvent): void
+  /** A platform has heard that a prediction was canceled: its connection is closed, or its provider was told. */
+  onCancelHeard?(event: { id: string; platform: PlatformName }): void
+  /** Predictions that an operator has canceled through their workflow. */
+  onOperatorCancel?(predictions: number): void
   /** A provider's status word that this version does not know; its job is polled on. */
   onUnknownWord?(event: { id: string; model: string; platform: PlatformName; word: string }): void
 }
@@ -144,9 +148,9 @@ export function makeSteps(deps: CallDeps, lane: Lane, streamer?: string): Steps 
       case 'waiting':
         return { kind: 'wait', open: { id, why: 'retry', waitMs: taken.retryInMs, code: taken.code } }
       case 'timed_out':
-        return fail(id, taken.token, 'prediction_timeout', timeoutText)
+        return failUncalled(id, taken.token, 'prediction_timeout', timeoutText)
       case 'exhausted':
-        return fail(
+        return failUncalled(
           id,
           taken.token,
           'attempts_exhausted',
@@ -195,6 +199,8 @@ export function makeSteps(deps: CallDeps, lane: Lane, streamer?: string): Steps 
       if (hold.signal.aborted) return { kind: 'again' }
       throw error
     } finally {
+      // The connection is closed; of a job the provider has still to be told.
+      if (hold.signal.aborted && lane === 'call') deps.onCancelHeard?.({ id, platform: taken.platform })
       hold.done()
     }
   }
@@ -295,6 +301,22 @@ export function makeSteps(deps: CallDeps, lane: Lane, streamer?: string): Steps 
     const fields = { errorCode, errorInfo, cancelJob }
     const written = await untilStored(() => store.transition(id, 'failed', fields, token))
     return endedAs(written.status)
+  }
+
+  /** It ends without a call of this process: what there is to tell of it is in its record. */
+  async function failUncalled(id: string, token: number, code: string, text: string): Promise<Step> {
+    const step = await fail(id, token, code, text)
+    if (step.kind !== 'ended' || step.status !== 'failed' || deps.onEnd === undefined) return step
+    const record = await store.get(id).catch(() => undefined)
+    if (record?.startedAt == null || record.endedAt === null) return step
+    const { modelName, platform, runningTime } = record
+    const times = {
+      createdAtMs: Date.parse(record.createdAt),
+      startedAtMs: Date.parse(record.startedAt),
+      endedAtMs: Date.parse(record.endedAt),
+    }
+    deps.onEnd({ id, modelName, platform, status: 'failed', code, runningTime, ...times })
+    return step
   }
 
   /** What an ended prediction still owes its provider and whoever is told of it. */

@@ -14,7 +14,7 @@ export interface WebhookSending {
   timeoutMs?: number
   /** How names are looked up; the system's way unless a test says otherwise. */
   resolve?: Resolve
-  onTry?(outcome: DeliverReport['status']): void
+  onTry?(outcome: DeliverReport['status'], about: { delivery: string; prediction: string }): void
 }
 
 /** A webhook is a notice, not a transport: above this, payloads are left out and read at `urls.get`. */
@@ -61,14 +61,14 @@ export function makeDeliveryActivities(store: Store, sending: WebhookSending): D
   }
 
   async function note(
-    id: string,
+    { id, predictionId: prediction }: StoredDelivery,
     status: DeliverReport['status'],
     answer: number | null,
     error: string,
     waitMs = 0,
   ): Promise<DeliverReport> {
     await deliveries.tried(id, { status, answer, error, ...(status === 'waiting' && { nextInMs: waitMs }) })
-    sending.onTry?.(status)
+    sending.onTry?.(status, { delivery: id, prediction })
     return { status, waitMs }
   }
 
@@ -81,19 +81,19 @@ export function makeDeliveryActivities(store: Store, sending: WebhookSending): D
         return { status: 'waiting', waitMs: 0, early: true }
       }
       if (await deliveries.isGone(delivery.url))
-        return note(id, 'gone', null, 'the endpoint answered 410 before')
+        return note(delivery, 'gone', null, 'the endpoint answered 410 before')
       const body = await bodyOf(delivery)
-      if (body === undefined) return note(id, 'failed', null, 'the prediction has expired')
+      if (body === undefined) return note(delivery, 'failed', null, 'the prediction has expired')
       const answer = await post(delivery, body)
       const { status } = answer
-      if (status !== null && status >= 200 && status < 300) return note(id, 'succeeded', status, '')
-      if (status === 410) return note(id, 'gone', status, 'the endpoint answered 410: it is disabled')
+      if (status !== null && status >= 200 && status < 300) return note(delivery, 'succeeded', status, '')
+      if (status === 410) return note(delivery, 'gone', status, 'the endpoint answered 410: it is disabled')
       const error = status === null ? answer.reason : `the receiver answered ${status}`
       const isRefused = status === null && answer.refused
-      if (nextMs === undefined || isRefused) return note(id, 'failed', status, error)
+      if (nextMs === undefined || isRefused) return note(delivery, 'failed', status, error)
       const plannedMs = status !== null && overloaded.has(status) ? nextMs * calmer : nextMs
       const askedMs = status === null ? 0 : (answer.retryAfterMs ?? 0)
-      return note(id, 'waiting', status, error, Math.max(plannedMs, askedMs))
+      return note(delivery, 'waiting', status, error, Math.max(plannedMs, askedMs))
     },
     async reopenDelivery(id) {
       await deliveries.reopen(id)

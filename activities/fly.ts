@@ -28,7 +28,8 @@ export function makeFlightActivities(deps: FlyDeps): FlightActivities {
       return heartbeating(round)
     },
     async cancelOpen(ids) {
-      await Promise.all(ids.map((id) => untilStored(() => deps.store.cancel(id))))
+      const results = await Promise.all(ids.map((id) => untilStored(() => deps.store.cancel(id))))
+      deps.onOperatorCancel?.(results.filter(({ outcome }) => outcome === 'canceled').length)
     },
     async endOverdue(ids) {
       const { nextMs } = await untilStored(() => deps.store.endOverdue(ids))

@@ -8,6 +8,7 @@ export interface ProviderCancelDeps {
   store: Store
   resolve(modelName: string, version?: string): ModelTarget
   platform(name: PlatformName): Platform
+  onCancelHeard?(event: { id: string; platform: PlatformName }): void
 }
 
 const cancelLimitMs = 15_000
@@ -18,12 +19,17 @@ export async function cancelAtProvider(deps: ProviderCancelDeps, id: string): Pr
   const [due] = await untilStored(() => store.cancelsDue([id]))
   if (due === undefined) return true
   // No answer to the creation was stored: nothing to name. The provider-side deadline bounds a job that exists.
-  if (due.handle !== null && !(await cancel(deps, due.modelName, due.handle))) return false
+  if (due.handle !== null && !(await cancel(deps, id, due.modelName, due.handle))) return false
   await untilStored(() => store.cancelHeard(id))
   return true
 }
 
-async function cancel(deps: ProviderCancelDeps, modelName: string, handle: string): Promise<boolean> {
+async function cancel(
+  deps: ProviderCancelDeps,
+  id: string,
+  modelName: string,
+  handle: string,
+): Promise<boolean> {
   try {
     const target = deps.resolve(modelName)
     const platform = deps.platform(target.platform)
@@ -31,6 +37,7 @@ async function cancel(deps: ProviderCancelDeps, modelName: string, handle: strin
     const job = JSON.parse(handle) as JobHandle
     const signal = AbortSignal.timeout(cancelLimitMs)
     await platform.cancelJob(job, { target, signal, remainingMs: cancelLimitMs })
+    deps.onCancelHeard?.({ id, platform: target.platform })
     return true
   } catch {
     return false

@@ -45,7 +45,11 @@ export function makeApp(deps: ApiDeps, settings: ApiSettings): Api {
   mountHealth(app, deps)
   mountReference(app, deps)
 
-  metrics.queueFrom(() => store.count(settings.queue).catch(() => undefined), settings.maxQueueSize)
+  metrics.backlogFrom({
+    store: () => store.figures(settings.queue),
+    maxQueueSize: settings.maxQueueSize,
+    ...(deps.queueBacklogs && { temporal: deps.queueBacklogs }),
+  })
 
   app.onError((error, c) => errorResponse(error, surfaceOf(c.req.path), log))
   app.notFound(observe(deps, 'unmatched', 'inherited', (c) => noRoute(app, deps, c)))

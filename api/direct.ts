@@ -34,6 +34,8 @@ export interface DirectDeps {
   /** A request was answered with an earlier prediction. */
   onReplay?(): void
   onCall?(call: PlatformCall): void
+  /** A call of this process was canceled: its connection is closed. */
+  onCancelHeard?(event: { id: string; platform: PlatformName }): void
   /** The store says that this process is dead: it must exit. */
   onDead(): void
 }
@@ -145,7 +147,7 @@ export function makeDirectCalls(deps: DirectDeps): DirectCalls {
       const errorCode = codeOf(error)
       span.failed(errorCode)
       // Canceled: the record is terminal already.
-      if (signal.aborted) return
+      if (signal.aborted) return deps.onCancelHeard?.({ id, platform: request.target.platform })
       const errorInfo = error instanceof ServiceError ? legacyText(error) : 'status 20000: internal error'
       await untilStored(() => store.transition(id, 'failed', { errorCode, errorInfo }, token))
     }

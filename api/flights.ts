@@ -27,6 +27,8 @@ export interface FlightsDeps {
   sendLater?: SendLater
   /** A request was answered with an earlier prediction. */
   onReplay?(): void
+  /** A flight with so many predictions has started. */
+  onFlight?(predictions: number): void
   /** The store says that this process is dead: it must exit. */
   onDead(): void
 }
@@ -196,6 +198,7 @@ export function makeFlights(deps: FlightsDeps): Flights {
         ),
       )
       started.push(prefix)
+      deps.onFlight?.(ids.length)
       return []
     } catch (error) {
       if (codeOf(error) !== 'temporal_unavailable') throw error

@@ -2,15 +2,16 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { ServiceError } from '../contracts/errors.ts'
 import { type PlatformName, prefixOf } from '../contracts/names.ts'
+import type { QueueBacklog } from '../metrics.ts'
 import type { CallPlatform, Platform } from '../platforms/platform.ts'
 import type { HeldCalls, OutboxSender, Store, TerminalWaiter } from '../records/store.ts'
-import { makeDirectCalls } from './direct.ts'
+import { type DirectDeps, makeDirectCalls } from './direct.ts'
 import { makeRunTimes } from './figures.ts'
-import { makeFlights } from './flights.ts'
+import { type FlightsDeps, makeFlights } from './flights.ts'
 import { type GenerationDeps, type Generations, makeGenerations } from './generation.ts'
 import type { PredictionService } from './predictions.ts'
 import { makeSendLater } from './send-later.ts'
-import { makePredictionService } from './service.ts'
+import { makePredictionService, type ServiceDeps } from './service.ts'
 import { makeTemporalApi, type TemporalApiOptions } from './temporal.ts'
 
 export interface LifecycleOptions {
@@ -35,6 +36,11 @@ export interface LifecycleOptions {
   onStreamEnd?: GenerationDeps['onEnd']
   /** A request was answered with an earlier prediction. */
   onReplay?(): void
+  onFlight?: FlightsDeps['onFlight']
+  /** Of the direct calls of this process. */
+  onCall?: DirectDeps['onCall']
+  onCancelHeard?: DirectDeps['onCancelHeard']
+  onCanceled?: ServiceDeps['onCanceled']
   /** Another process has declared this one dead: it must exit at once. */
   onDead(): void
   /** Hears once why predictions are not accepted yet. */
@@ -44,6 +50,8 @@ export interface LifecycleOptions {
 export interface Lifecycle {
   service: PredictionService
   generations: Generations
+  /** How much waits in Temporal's task queues; rejects when it is away. */
+  queueBacklogs(): Promise<QueueBacklog[]>
   /** Resolves when the guard has opened this process for the first time. */
   opened: Promise<void>
   /** Throws while Temporal, the store or the guard is missing; for `/ready`. */
@@ -85,6 +93,7 @@ export function startLifecycle(options: LifecycleOptions): Lifecycle {
     laneOf,
     ...(sendLater !== undefined && { sendLater }),
     ...(options.onReplay !== undefined && { onReplay: options.onReplay }),
+    ...(options.onFlight && { onFlight: options.onFlight }),
   })
   const direct = makeDirectCalls({
     ...shared,
@@ -94,6 +103,8 @@ export function startLifecycle(options: LifecycleOptions): Lifecycle {
     waiter: options.waiter,
     ...(mirror !== undefined && { mirror }),
     ...(options.onReplay !== undefined && { onReplay: options.onReplay }),
+    ...(options.onCall && { onCall: options.onCall }),
+    ...(options.onCancelHeard && { onCancelHeard: options.onCancelHeard }),
   })
   const generations = makeGenerations({
     ...shared,
@@ -118,6 +129,7 @@ export function startLifecycle(options: LifecycleOptions): Lifecycle {
     taskTimeoutMs,
     laneOf,
     queueAllowanceMs,
+    ...(options.onCanceled && { onCanceled: options.onCanceled }),
   })
 
   /** Starting a guard that runs changes nothing, so it is simply repeated. */
@@ -156,6 +168,7 @@ export function startLifecycle(options: LifecycleOptions): Lifecycle {
   return {
     service,
     generations,
+    queueBacklogs: () => temporal.backlogs(),
     opened: opened.promise,
     async check() {
       await Promise.all([temporal.ping(pingDeadlineMs), pingStore()])

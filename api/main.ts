@@ -18,6 +18,8 @@ import type { HeldCalls, Store, TerminalWaiter } from '../records/store.ts'
 import { makeTerminalWaiter } from '../records/terminal-waiter.ts'
 import { untilThere } from '../records/until-there.ts'
 import { makeUploadTokens } from '../records/upload-tokens.ts'
+import { makeApiReports } from '../reports.ts'
+import { startTracing } from '../tracing/start.ts'
 import { makeApp } from './app.ts'
 import { makeGate } from './gate.ts'
 import { startLifecycle } from './lifecycle.ts'
@@ -85,8 +87,7 @@ export async function startApi(config: ApiConfig, parts: ApiParts): Promise<Runn
         startDelivery,
         warn: (text) => log.warn(text),
       }),
-    onStreamEnd: metrics.finished,
-    onReplay: metrics.idempotentReplay,
+    ...makeApiReports(parts),
     onDead: parts.onDead,
     warn: (text) => log.warn(text),
   })
@@ -99,6 +100,7 @@ export async function startApi(config: ApiConfig, parts: ApiParts): Promise<Runn
       platform,
       readiness,
       metrics,
+      queueBacklogs: lifecycle.queueBacklogs,
       log,
       gate: makeGate({ validations: store.validations, mode: config.gate }),
       generations: lifecycle.generations,
@@ -179,6 +181,7 @@ export async function runApiProcess(config: ApiConfig, stop: AbortSignal): Promi
   const waiter = makeTerminalWaiter(store)
   const platforms = makePlatforms(Object.values(config.platforms))
   const own = { metrics: makeMetrics(), log, ...(mirror && { mirror }) }
+  const tracing = await startTracing(config.tracing, 'perdure-api', (text) => log.warn(text))
   const parts = { store, held, waiter, processId, registered, platforms, routing, ...own }
   try {
     const api = await startApi(config, { ...parts, onDead: () => exitDead(log) })
@@ -195,6 +198,7 @@ export async function runApiProcess(config: ApiConfig, stop: AbortSignal): Promi
     await platforms.close()
     await mirror?.close()
     await store.close()
+    await tracing.stop()
     log.info('API has stopped')
     log.flush()
   }

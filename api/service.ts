@@ -18,6 +18,8 @@ export interface ServiceDeps {
   queue: string
   taskTimeoutMs: number
   laneOf(platform: PlatformName): Lane
+  /** A caller has canceled this prediction, which was open. */
+  onCanceled?(id: string): void
   /** How long a sync prediction that is a flight may wait for a worker to take it up. */
   queueAllowanceMs: number
 }
@@ -57,6 +59,7 @@ export function makePredictionService(deps: ServiceDeps): PredictionService {
 
     async cancel(id) {
       const result = await store.cancel(id)
+      if (result.outcome === 'canceled') deps.onCanceled?.(id)
       // A flight that waits for a timer ends sooner; what runs is told by its own process.
       if (result.outcome === 'canceled') temporal.wakeFlight(prefixOf(id)).catch(() => undefined)
       return result

@@ -8,7 +8,7 @@ import { codeOf } from '../contracts/errors.ts'
 import type { PlatformName } from '../contracts/names.ts'
 import { traceHeader, traceparentOf } from '../contracts/trace.ts'
 import type { Logger } from '../logging.ts'
-import type { Metrics } from '../metrics.ts'
+import type { Metrics, QueueBacklog } from '../metrics.ts'
 import type { AddressGuard } from '../platforms/guarded-address.ts'
 import type { Platform } from '../platforms/platform.ts'
 import type { Routing } from '../platforms/routing.ts'
@@ -33,13 +33,24 @@ export interface ApiDeps {
   service: PredictionService
   store: Pick<
     Store,
-    'get' | 'list' | 'count' | 'pause' | 'unpause' | 'deletePending' | 'meanRunMs' | 'inputsOf' | 'deliveries'
+    | 'get'
+    | 'list'
+    | 'count'
+    | 'figures'
+    | 'pause'
+    | 'unpause'
+    | 'deletePending'
+    | 'meanRunMs'
+    | 'inputsOf'
+    | 'deliveries'
   >
   routing: Routing
   /** Throws `platform_unsupported` where there are no settings. */
   platform(name: PlatformName): Platform
   readiness: Pick<Readiness, 'now'>
   metrics: Metrics
+  /** Of Temporal's task queues; absent: not measured. */
+  queueBacklogs?(): Promise<QueueBacklog[]>
   log: Logger
   /** Absent: every model serves. */
   gate?: Gate

@@ -14,10 +14,12 @@ import {
   workflowNames,
   workflowTaskTimeoutMs,
 } from '../contracts/names.ts'
+import type { QueueBacklog } from '../metrics.ts'
 import { tracedStarts } from '../tracing/temporal.ts'
 import type { delivery } from '../workflows/delivery.ts'
 import type { flight } from '../workflows/flight.ts'
 import type { guard } from '../workflows/guard.ts'
+import { queueBacklogs } from './backlog.ts'
 
 export interface FlightStart {
   prefix: string
@@ -39,6 +41,8 @@ export interface TemporalApi {
   wakeFlight(prefix: string): Promise<void>
   /** Throws `temporal_unavailable`. */
   ping(deadlineMs: number): Promise<void>
+  /** For metrics; rejects when Temporal is away. */
+  backlogs(): Promise<QueueBacklog[]>
   close(): Promise<void>
 }
 
@@ -150,6 +154,7 @@ export function makeTemporalApi(options: TemporalApiOptions): TemporalApi {
         ),
       )
     },
+    backlogs: () => queueBacklogs(connection, options),
     close: () => connection.close(),
   }
 }

@@ -14,6 +14,7 @@ import { makeHeldCalls } from '../records/held-calls.ts'
 import { makeMirror } from '../records/mirror.ts'
 import { openStore } from '../records/open.ts'
 import { makeTerminalWaiter } from '../records/terminal-waiter.ts'
+import { startTracing } from '../tracing/start.ts'
 import { runWorkers } from '../worker/main.ts'
 import { installRuntime } from '../worker/runtime.ts'
 import { startModelServer } from './model-server.ts'
@@ -63,7 +64,10 @@ async function startAll(
   const log = makeLogger(given)
   undo.push(() => log.flush())
   for (const warning of given.warnings) log.warn(warning)
-  installRuntime(log)
+  const metrics = makeMetrics()
+  installRuntime(log, metrics)
+  const tracing = await startTracing(given.tracing, 'perdure', (text) => log.warn(text))
+  undo.push(() => tracing.stop())
 
   const [temporal, model] = await bothOrNone(
     undo,
@@ -101,7 +105,7 @@ async function startAll(
     processId,
     platforms,
     routing,
-    metrics: makeMetrics(),
+    metrics,
     log,
     ...(mirror && { mirror }),
   }

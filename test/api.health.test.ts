@@ -85,7 +85,7 @@ describe('GET /metrics', () => {
 
   test('leaves the queue out while nobody knows it', async () => {
     const api = await startTestApi()
-    api.deps.store.count = () => Promise.reject(new ServiceError('store_unavailable', 'away'))
+    api.deps.store.figures = () => Promise.reject(new ServiceError('store_unavailable', 'away'))
     const response = await api.get('/metrics')
     expect(response.status).toBe(200)
     expect(await response.text()).not.toMatch(/^task_queue_size /m)

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { loadWorker, type WorkerConfig } from '../config.ts'
+import { ServiceError } from '../contracts/errors.ts'
 import { maxAttempts } from '../contracts/retry.ts'
 import { type Logger, makeLogger } from '../logging.ts'
 import { type Metrics, makeMetrics } from '../metrics.ts'
@@ -16,6 +17,8 @@ import { openStore } from '../records/open.ts'
 import { openFiles } from '../records/open-files.ts'
 import type { HeldCalls, Store } from '../records/store.ts'
 import { untilThere } from '../records/until-there.ts'
+import { makeWorkerReports } from '../reports.ts'
+import { startWatch } from '../watch.ts'
 import { workflowBundle } from './bundle.ts'
 import { validationSettings } from './runners.ts'
 import { installRuntime } from './runtime.ts'
@@ -40,7 +43,8 @@ export async function runWorkers(
   config: Omit<WorkerConfig, 'metricsAddress'>,
   parts: WorkerParts,
 ): Promise<Workers> {
-  const { store, held, processId, platforms, routing, metrics, log } = parts
+  const { store, held, processId, platforms, routing, log } = parts
+  const reports = makeWorkerReports(parts)
   const { address, namespace, taskQueue, apiKey, tls } = config.temporal
   const files = await openFiles(config.files)
   return startWorkers({
@@ -50,22 +54,7 @@ export async function runWorkers(
     limits: { taskTimeoutMs: config.taskTimeoutMs, maxAttempts },
     resolve: (name, version) => routing.resolve(name, version),
     platform: (name) => platforms.get(name),
-    onEnd: ({ createdAtMs, startedAtMs, endedAtMs, ...ended }) =>
-      metrics.finished({
-        ...ended,
-        createdAt: new Date(createdAtMs).toISOString(),
-        startedAt: new Date(startedAtMs).toISOString(),
-        endedAt: new Date(endedAtMs).toISOString(),
-        queueId: 'flight',
-      }),
-    onCall: ({ model, platform, code }) => metrics.platformCall(model, platform, code),
-    onUnknownWord({ model, platform, word }) {
-      log.warn(
-        { model, platform, word },
-        'the provider uses a status word unknown here; its job is polled on',
-      )
-      metrics.platformCall(model, platform, 'unknown_status')
-    },
+    ...reports,
     connection: {
       address,
       tls: tls === false ? null : tls,
@@ -81,7 +70,7 @@ export async function runWorkers(
     webhooks: {
       secrets: webhookSecrets({ secrets: config.webhooks.secrets, dataDir: config.store.dataDir }),
       rules: config.webhooks,
-      onTry: (outcome) => metrics.delivery(outcome),
+      onTry: reports.onTry,
     },
     validation: validationSettings(config, (text) => log.warn(text)),
     info: (text) => log.info(text),
@@ -93,29 +82,51 @@ export async function runWorkers(
 export async function runWorkerProcess(config: WorkerConfig, stop: AbortSignal): Promise<void> {
   const log = makeLogger(config)
   for (const warning of config.warnings) log.warn(warning)
-  installRuntime(log)
+  const metrics = makeMetrics()
+  installRuntime(log, config.metricsAddress && metrics)
   const mirror = config.mirror && makeMirror(config.mirror)
   const store = await openStore(config.store, { mirror: mirror !== undefined, patient: true })
+  let workers: Workers | undefined
+  const ready = async () => {
+    if (!workers?.running()) throw new ServiceError('temporal_unavailable', 'the workers do not poll')
+    await store.ping()
+  }
+  try {
+    const watch = await startWatch(config, { service: 'perdure-worker', log, metrics, ready })
+    try {
+      await work(config, { store, metrics, log, ...(mirror && { mirror }) }, stop, (running) => {
+        workers = running
+      })
+    } finally {
+      await watch.stop()
+    }
+  } finally {
+    await mirror?.close()
+    await store.close()
+    log.info('worker has stopped')
+    log.flush()
+  }
+}
+
+/** Registered in the store, works until `stop`, and leaves. */
+async function work(
+  config: WorkerConfig,
+  parts: Pick<WorkerParts, 'store' | 'metrics' | 'log' | 'mirror'>,
+  stop: AbortSignal,
+  onRunning: (workers: Workers) => void,
+): Promise<void> {
+  const { store, log } = parts
   const processId = `worker-${randomBytes(6).toString('hex')}`
   const register = async () => {
     await store.registerProcess(processId, 'worker')
     await store.openProcess(processId)
   }
-  if (!(await untilThere(register, stop, (text) => log.warn(text)))) return store.close()
+  if (!(await untilThere(register, stop, (text) => log.warn(text)))) return
   const held = makeHeldCalls(store)
   const routing = await openRouting(config, log)
   const platforms = makePlatforms(Object.values(config.platforms))
-  const metrics = makeMetrics()
-  const workers = await runWorkers(config, {
-    store,
-    held,
-    processId,
-    platforms,
-    routing,
-    metrics,
-    log,
-    ...(mirror && { mirror }),
-  })
+  const workers = await runWorkers(config, { ...parts, held, processId, platforms, routing })
+  onRunning(workers)
   void workers.started.then(
     () => {
       if (workers.running()) log.info({ processId, taskQueue: config.temporal.taskQueue }, 'worker polls')
@@ -133,10 +144,6 @@ export async function runWorkerProcess(config: WorkerConfig, stop: AbortSignal):
     held.close()
     await store.leaveProcess(processId)
     await platforms.close()
-    await mirror?.close()
-    await store.close()
-    log.info('worker has stopped')
-    log.flush()
   }
 }
 

@@ -42,6 +42,8 @@ export interface WorkersOptions extends Omit<CallDeps, 'outbox'> {
   retentionMs: number
   /** Deletes uploaded files that are older and whose prediction is gone. */
   expireFiles?: (createdBefore: Date) => Promise<number>
+  /** A validation has ended. */
+  onVerdict?(ended: { id: string; verdict: string; createdAt: string }): void
   /** Absent: this process runs no validations. */
   validation?: ValidationSettings
   warn(text: string): void

@@ -37,8 +37,8 @@ export function mountPredict(app: Api, deps: ApiDeps, settings: ApiSettings): vo
       const record = await (waitMs === undefined
         ? service.predict(request)
         : flyAndWait(service, request, waitMs))
-      // A flight is counted by the process that flew it.
-      if (record.queueId === '' && isTerminal(record.status))
+      // A flight is counted by the process that flew it, a cancel by the one that took it.
+      if (record.queueId === '' && isTerminal(record.status) && record.status !== 'canceled')
         metrics.finished({ ...record, status: record.status })
       return outcomeResponse(record)
     })

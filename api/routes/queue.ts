@@ -44,7 +44,7 @@ const queueSizeRoute = createRoute({
 })
 
 export function mountQueue(app: Api, deps: ApiDeps, { queue, modelName }: ApiSettings): void {
-  const { store, service } = deps
+  const { store, service, metrics } = deps
   mount(app, deps, pauseRoute, 'inherited', async () => {
     if (!(await store.pause(queue))) {
       throw new ServiceError('queue_already_paused', 'queue "critical" is already paused')
@@ -63,6 +63,7 @@ export function mountQueue(app: Api, deps: ApiDeps, { queue, modelName }: ApiSet
 
   mount(app, deps, deletePendingRoute, 'inherited', async () => {
     const { deleted, pending } = await store.deletePending(queue, modelName === '' ? undefined : modelName)
+    metrics.canceled('delete_pending', deleted)
     return json({ num_of_deleted_tasks: deleted, num_of_pending_tasks: pending })
   })
 

@@ -1,0 +1,38 @@
+/** What is counted of work beside the predictions: webhook deliveries, validations. */
+import { Counter, Histogram, type Registry } from 'prom-client'
+
+export interface BackgroundMetrics {
+  /** One try; `waiting` = it is tried again. */
+  delivery(outcome: string): void
+  validationEnded(verdict: string, seconds: number): void
+}
+
+const minutes = [5, 15, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200]
+
+export function makeBackgroundMetrics(registers: Registry[]): BackgroundMetrics {
+  const deliveries = new Counter({
+    name: 'webhook_deliveries_total',
+    help: 'Tries to deliver user webhooks by outcome; waiting = it is tried again',
+    labelNames: ['outcome'],
+    registers,
+  })
+  const validations = new Counter({
+    name: 'validations_total',
+    help: 'Ended validations by verdict',
+    labelNames: ['verdict'],
+    registers,
+  })
+  const validationTime = new Histogram({
+    name: 'validation_seconds',
+    help: 'From the request of a validation to its verdict',
+    buckets: minutes,
+    registers,
+  })
+  return {
+    delivery: (outcome) => deliveries.inc({ outcome }),
+    validationEnded(verdict, seconds) {
+      validations.inc({ verdict })
+      validationTime.observe(seconds)
+    },
+  }
+}
