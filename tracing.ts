@@ -64,29 +64,39 @@ export async function inSpan<T>(
   settings: SpanSettings,
   run: (traced: Traced) => Promise<T>,
 ): Promise<T> {
-  if (recorder === undefined) {
-    const { parent } = settings
-    return run({ ...(parent !== undefined && { traceparent: parent }), set: ignore, failed: ignore })
-  }
-  const { kind, parent, links = [], attributes = {} } = settings
-  const under = parent === undefined ? context.active() : contextOf(parent)
-  const span = recorder.tracer.startSpan(
-    name,
-    {
-      attributes,
-      ...(kind !== undefined && { kind: kinds[kind] }),
-      links: links.map((link) => ({ context: spanContextOf(link) })),
-    },
-    under,
-  )
+  if (recorder === undefined) return run(passedOn(settings.parent))
+  const { span, within } = begin(recorder, name, settings)
   try {
-    return await context.with(trace.setSpan(under, span), () => run(tracedOf(span)))
+    return await context.with(within, () => run(tracedOf(span)))
   } catch (error) {
     failed(span, codeOf(error))
     throw error
   } finally {
     span.end()
   }
+}
+
+/** A span that ends when it is told to; nothing runs inside it. */
+export function openSpan(name: string, settings: SpanSettings): Traced & { end(): void } {
+  if (recorder === undefined) return { ...passedOn(settings.parent), end: ignore }
+  const { span } = begin(recorder, name, settings)
+  return { ...tracedOf(span), end: () => span.end() }
+}
+
+function begin({ tracer }: Recorder, name: string, settings: SpanSettings): { span: Span; within: Context } {
+  const { kind, parent, links = [], attributes = {} } = settings
+  const under = parent === undefined ? context.active() : contextOf(parent)
+  const options = {
+    attributes,
+    ...(kind !== undefined && { kind: kinds[kind] }),
+    links: links.map((link) => ({ context: spanContextOf(link) })),
+  }
+  const span = tracer.startSpan(name, options, under)
+  return { span, within: trace.setSpan(under, span) }
+}
+
+function passedOn(parent: string | undefined): Traced {
+  return { ...(parent !== undefined && { traceparent: parent }), set: ignore, failed: ignore }
 }
 
 /** For what one member of a group does: in its own trace, and linked with the group's span if that is in another. */

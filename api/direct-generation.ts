@@ -8,6 +8,7 @@ import { mostStoredText, textOutputs } from '../contracts/streamed-text.ts'
 import { withUploadAddress } from '../platforms/inputs.ts'
 import type { CallPlatform, CallRequest, StreamPiece } from '../platforms/platform.ts'
 import { type HeldCalls, type Store, untilStored } from '../records/store.ts'
+import { openCallSpan } from '../tracing/platform-call.ts'
 import { type Generation, leftText } from './generation.ts'
 import { makeFlightIds } from './ids.ts'
 import type { AcceptedRequest } from './predictions.ts'
@@ -35,16 +36,21 @@ export function makeDirectGenerations(deps: DirectGenerationDeps) {
   const { store, held, processId, queue, taskTimeoutMs, maxStoredLength = mostStoredText } = deps
 
   /** The id of a record that this process now holds, or of an earlier one with the request's key. */
-  async function begin({ target, uid, idempotency, ...request }: AcceptedRequest) {
+  async function begin({ target, uid, idempotency, trace, ...request }: AcceptedRequest) {
     const id = makeFlightIds(1).ids[0]!
     const inputs = withUploadAddress(request.inputs, request.uploadAddress?.(id))
     const { name: modelName, version: modelVersion, platform } = target
     const begun = await store.begin(
-      { id, modelName, modelVersion, inputs, uid, queue, platform, ...(idempotency && { idempotency }) },
+      {
+        ...{ id, modelName, modelVersion, inputs, uid, queue, platform },
+        ...(idempotency && { idempotency }),
+        ...(trace !== undefined && { trace }),
+      },
       processId,
     )
     switch (begun.outcome) {
       case 'begun':
+        request.onId?.(id)
         return { id, token: begun.token, inputs }
       case 'earlier':
         return { id: begun.id }
@@ -74,6 +80,7 @@ export function makeDirectGenerations(deps: DirectGenerationDeps) {
     const startedMs = performance.now()
     let text = ''
     let status: TerminalStatus | undefined
+    let span: ReturnType<typeof openCallSpan>['span'] | undefined
     let ending: Promise<void> | undefined
 
     /** The first end counts; the others wait for it. */
@@ -89,6 +96,8 @@ export function makeDirectGenerations(deps: DirectGenerationDeps) {
           status = written.changed || written.status === 'unknown' ? to : (written.status as TerminalStatus)
           if (written.changed) deps.onEnded(id)
         } finally {
+          if (errorCode !== '') span?.failed(errorCode)
+          span?.end()
           hold.done()
           deps.mirror?.send(id)
         }
@@ -113,12 +122,16 @@ export function makeDirectGenerations(deps: DirectGenerationDeps) {
       for (let failures = 1; ; failures++) {
         const remainingMs = Math.max(1, taskTimeoutMs - (performance.now() - startedMs))
         const call: CallRequest = { id, target, inputs, signal, remainingMs }
-        const pieces = platform.stream(call)[Symbol.asyncIterator]()
+        const traced = openCallSpan(call, request.trace)
+        span = traced.span
+        const pieces = platform.stream(traced.request)[Symbol.asyncIterator]()
         try {
           return [pieces, await pieces.next()]
         } catch (error) {
           const waitMs = retryDelayMs(error, failures, Math.random())
           if (waitMs === undefined || waitMs >= remainingMs) throw error
+          span.failed(codeOf(error))
+          span.end()
           await delay(waitMs, undefined, { signal })
         }
       }

@@ -39,6 +39,7 @@ export interface Export {
 /** A burst of predictions makes thousands of spans a second; beyond this, spans are dropped. */
 const heldSpans = 16_384
 const batchSpans = 2_048
+const mostLinks = 200
 const everyMs = 1_000
 const sendWithinMs = 5_000
 /** A receiver that is away must not hold up the end of a process. */
@@ -69,6 +70,8 @@ export async function startExport(
     }),
     sampler: samplerOf(settings),
     idGenerator: ids,
+    // A flight is linked with as many traces as it has members.
+    spanLimits: { linkCountLimit: mostLinks },
     spanProcessors: [
       new BatchSpanProcessor({
         exporter,
