@@ -19,6 +19,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => 
 
 const benches: Record<string, () => Promise<Bench>> = {
   predictions: async () => ({ rows: await (await import('./predictions.ts')).benchPredictions({ quick }) }),
+  production: async () => ({ rows: await (await import('./production.ts')).benchProduction({ quick }) }),
   chaos: async () =>
     (await import('./chaos.ts')).benchChaos({
       seconds: positive('seconds'),

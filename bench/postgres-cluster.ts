@@ -9,6 +9,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import { lastingPorts } from '../dev/free-ports.ts'
 import { postgresFolder } from '../scripts/postgres.mjs'
+import { childrenOf } from './processes.ts'
 
 export interface Cluster {
   port: number
@@ -96,7 +97,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
     ended,
     pid: () => (runs() ? server?.pid : undefined),
     async kill() {
-      const sessions = childrenOf(server?.pid)
+      const sessions = server?.pid === undefined ? [] : childrenOf(server.pid)
       await end('SIGKILL')
       for (const pid of sessions) endIfThere(pid)
       // While one of them holds the shared memory, the next server refuses to start.
@@ -121,15 +122,6 @@ function serverUser(): { uid?: number; gid?: number } {
   if (process.getuid?.() !== 0) return {}
   const id = (flag: string) => Number(execFileSync('id', [flag, 'postgres'], { encoding: 'utf8' }))
   return { uid: id('-u'), gid: id('-g') }
-}
-
-function childrenOf(parent: number | undefined): number[] {
-  if (parent === undefined) return []
-  const { stdout } = spawnSync('ps', ['-o', 'pid=', '--ppid', String(parent)], { encoding: 'utf8' })
-  return stdout
-    .split('\n')
-    .map(Number)
-    .filter((pid) => pid > 0)
 }
 
 function endIfThere(pid: number): void {

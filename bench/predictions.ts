@@ -1,8 +1,9 @@
 /** `npm run bench`: what predictions cost, beside the floor measured in the same run (design, section 10). */
 import { performance } from 'node:perf_hooks'
-import { freePorts } from '../dev/free-ports.ts'
 import { barePlatform, bareTemporal, stats } from './floor.ts'
-import { load, percentiles } from './load.ts'
+import { load } from './load.ts'
+import { body, lowLoad, sustained, synchronous, warmUp } from './prediction-load.ts'
+import { makePredictionSet, type PredictionSet } from './prediction-set.ts'
 import { type Running, residentMb, run, until } from './processes.ts'
 import type { Row } from './report.ts'
 import { type BenchTemporal, benchTemporal } from './temporal.ts'
@@ -10,16 +11,6 @@ import { type BenchTemporal, benchTemporal } from './temporal.ts'
 export interface PredictionBenchOptions {
   /** Fewer requests: a smoke run, whose figures are not to be quoted. */
   quick: boolean
-}
-
-const body = JSON.stringify({ model_name: 'bench', inputs: { inputs: [[5.1, 3.5, 1.4, 0.2]] } })
-
-interface Set {
-  origin: string
-  platform: string
-  startApi(): Promise<Running>
-  startWorker(): Promise<Running>
-  idle(): Promise<void>
 }
 
 export async function benchPredictions({ quick }: PredictionBenchOptions): Promise<Row[]> {
@@ -55,7 +46,13 @@ async function asyncAndSync(
   bareP50: number,
   quick: boolean,
 ): Promise<Row[]> {
-  const set = await makeSet(temporal, 'throughput', platform, { WORKER_CONCURRENCY: '64' })
+  const set = await makePredictionSet({
+    name: 'throughput',
+    temporalAddress: temporal.address,
+    folder: temporal.folder,
+    platform,
+    concurrency: 64,
+  })
   const parts: Running[] = []
   const rows: Row[] = []
   try {
@@ -76,9 +73,7 @@ async function asyncAndSync(
       { name: 'async low load p95', unit: 'ms', value: low.p95, must: '≤ 60', ok: low.p95 <= 60 },
     )
     console.error('memory …')
-    const warm = { origin: set.origin, path: '/async/v1/predict', body, connections: 64 }
-    await load({ ...warm, requests: quick ? 1_000 : 10_000 })
-    await set.idle()
+    await warmUp(set, quick ? 1_000 : 10_000)
     const apiMb = residentMb(api.pid)
     const workerMb = Math.max(...parts.slice(0, 2).map(({ pid }) => residentMb(pid)))
     rows.push(
@@ -86,22 +81,10 @@ async function asyncAndSync(
       { name: 'memory of a worker', unit: 'MB', value: workerMb, must: '≤ 350', ok: workerMb <= 350 },
     )
     console.error('async sustained …')
-    rows.push(...(await sustained(set, platform, floor.perSecond, quick ? 2_000 : 20_000)))
+    rows.push(...(await sustainedRows(set, floor.perSecond, quick ? 2_000 : 20_000)))
     console.error('sync direct …')
-    const one = await load({
-      origin: set.origin,
-      path: '/v1/predict',
-      body,
-      connections: 1,
-      requests: quick ? 200 : 2_000,
-    })
-    const many = await load({
-      origin: set.origin,
-      path: '/v1/predict',
-      body,
-      connections: 32,
-      requests: quick ? 1_000 : 20_000,
-    })
+    const one = await synchronous(set, 1, quick ? 200 : 2_000)
+    const many = await synchronous(set, 32, quick ? 1_000 : 20_000)
     rows.push(
       {
         name: 'sync, 1 connection, added to bare platform p50',
@@ -132,67 +115,34 @@ async function asyncAndSync(
   }
 }
 
-/** One at a time: POST sent → the record says succeeded. */
-async function lowLoad(set: Set, count: number): Promise<{ p50: number; p95: number }> {
-  const latencies: number[] = []
-  for (let n = -10; n < count; n++) {
-    const beganMs = performance.now()
-    const answer = await fetch(`${set.origin}/async/v1/predict`, { method: 'POST', body })
-    const { id } = (await answer.json()) as { id: string }
-    await until('a prediction', 30_000, async () => (await statusOf(set, id)) === 'succeeded', 1)
-    // The first ones meet cold caches.
-    if (n >= 0) latencies.push(performance.now() - beganMs)
-  }
-  return percentiles(latencies)
-}
-
-async function statusOf(set: Set, id: string): Promise<string> {
-  const answer = await fetch(`${set.origin}/task/${id}`)
-  return ((await answer.json()) as { status: string }).status
-}
-
-async function sustained(set: Set, platform: string, floorPerSecond: number, count: number): Promise<Row[]> {
-  await fetch(`${platform}/reset`)
-  const ids = new Set<string>()
-  const beganMs = performance.now()
-  const submitted = await load({
-    origin: set.origin,
-    path: '/async/v1/predict',
-    body,
-    connections: 256,
-    requests: count,
-    check: (_status, text) => ids.add((JSON.parse(text) as { id: string }).id),
-  })
-  await set.idle()
-  const perSecond = count / ((performance.now() - beganMs) / 1_000)
-  const { distinct, repeated } = await stats(platform)
-  const lost = count - distinct
+async function sustainedRows(set: PredictionSet, floorPerSecond: number, count: number): Promise<Row[]> {
+  const { submitted, completionsPerSecond, lost, calledTwice } = await sustained(set, count)
   return [
-    { name: 'async sustained', unit: 'completions/s', value: perSecond },
+    { name: 'async sustained', unit: 'completions/s', value: completionsPerSecond },
     {
       name: 'async sustained / bare Temporal',
       unit: '×',
-      value: perSecond / floorPerSecond,
+      value: completionsPerSecond / floorPerSecond,
       must: '≥ 20',
-      ok: perSecond >= 20 * floorPerSecond,
+      ok: completionsPerSecond >= 20 * floorPerSecond,
     },
     { name: 'async submit', unit: 'requests/s', value: submitted.perSecond },
     { name: 'async submit p99', unit: 'ms', value: submitted.p99, must: '≤ 300', ok: submitted.p99 <= 300 },
-    {
-      name: 'async lost',
-      unit: '',
-      value: lost + submitted.failures + (count - ids.size),
-      must: '0',
-      ok: lost === 0 && ids.size === count,
-    },
-    { name: 'async called twice', unit: '', value: repeated, must: '0', ok: repeated === 0 },
+    { name: 'async lost', unit: '', value: lost, must: '0', ok: lost === 0 },
+    { name: 'async called twice', unit: '', value: calledTwice, must: '0', ok: calledTwice === 0 },
   ]
 }
 
 /** `kill -9` of a worker with calls of 4 s in flight, a standby alive: until all of them run again. */
 async function recovery(temporal: BenchTemporal, platform: string): Promise<Row[]> {
   console.error('kill -9 of a worker …')
-  const set = await makeSet(temporal, 'recovery', platform, { WORKER_CONCURRENCY: '10' })
+  const set = await makePredictionSet({
+    name: 'recovery',
+    temporalAddress: temporal.address,
+    folder: temporal.folder,
+    platform,
+    concurrency: 10,
+  })
   const parts: Running[] = []
   try {
     const victim = await set.startWorker()
@@ -226,45 +176,5 @@ async function recovery(temporal: BenchTemporal, platform: string): Promise<Row[
     ]
   } finally {
     for (const part of parts.toReversed()) await part.stop()
-  }
-}
-
-async function makeSet(
-  temporal: BenchTemporal,
-  name: string,
-  platform: string,
-  extra: Record<string, string>,
-): Promise<Set> {
-  const [port] = await freePorts(1)
-  const env = {
-    ENVIRONMENT: 'production',
-    LOG_LEVEL: 'error',
-    HTTP_SERVER_ADDRESS: `127.0.0.1:${port}`,
-    TEMPORAL_ADDRESS: temporal.address,
-    PERDURE_DATA_DIR: `${temporal.folder}/${name}`,
-    TASK_TYPE_NAME: name,
-    ML_PLATFORM: 'v2',
-    V2_ADDRESS: new URL(platform).host,
-    MAX_QUEUE_SIZE: '1000000',
-    SHUTDOWN_DELAY: '0',
-    ...extra,
-  }
-  const origin = `http://127.0.0.1:${port}`
-  return {
-    origin,
-    platform,
-    startWorker: () => run('worker/main.ts', { env, cwd: temporal.folder }),
-    async startApi() {
-      const api = await run('api/main.ts', { env, cwd: temporal.folder })
-      await until('the API', 60_000, async () => (await fetch(`${origin}/ready`)).ok)
-      return api
-    },
-    async idle() {
-      await until('an empty queue', 300_000, async () => {
-        const answer = await fetch(`${origin}/unfinished`)
-        const counts = (await answer.json()) as Record<string, number>
-        return counts['num of unfinished tasks'] === 0
-      })
-    },
   }
 }

@@ -1,7 +1,7 @@
 /** Starts what a benchmark measures, each part in a process of its own, and tells what it used. */
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -77,8 +77,18 @@ export function residentMb(pid: number): number {
   return Number(kb) / 1024
 }
 
-/** CPU time used so far, user and system, in milliseconds. */
+/** Processes that this one has started, as far as they run. */
+export function childrenOf(parent: number): number[] {
+  const { stdout } = spawnSync('ps', ['-o', 'pid=', '--ppid', String(parent)], { encoding: 'utf8' })
+  return stdout
+    .split('\n')
+    .map(Number)
+    .filter((pid) => pid > 0)
+}
+
+/** CPU time used so far, user and system, in milliseconds; 0 for a process that is gone. */
 export function cpuMs(pid: number): number {
+  if (!existsSync(`/proc/${pid}/stat`)) return 0
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)!.split(' ')
   const ticksPerSecond = 100
   return ((Number(fields[11]) + Number(fields[12])) / ticksPerSecond) * 1_000

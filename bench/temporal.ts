@@ -6,6 +6,8 @@ import { findTemporal } from '../dev/temporal-binary.ts'
 import { startTemporal, type TemporalServer } from '../dev/temporal-server.ts'
 
 export interface BenchTemporal extends TemporalServer {
+  /** The executable. */
+  binary: string
   /** Scratch folder; gone after `end`. */
   folder: string
   end(): Promise<void>
@@ -22,6 +24,7 @@ export async function benchTemporal(): Promise<BenchTemporal> {
   })
   return {
     ...server,
+    binary: path,
     folder,
     async end() {
       await server.stop()
