@@ -11,6 +11,7 @@ import {
   listening,
   logging,
   mirror,
+  recordsKey,
   runner,
   runners,
   store,
@@ -62,7 +63,7 @@ function apiParts(read: Reader, platform?: PlatformWord, standards?: Env) {
     generateDefault: read('GENERATE_DEFAULT'),
     /** Empty = the address the API ends up listening on. */
     uploadWebhookAddress: read('UPLOAD_WEBHOOK_ADDRESS'),
-    recordsApiKey: read('SECRET_APIKEY'),
+    recordsApiKey: recordsKey(read, at.address),
   }
 }
 
@@ -97,13 +98,14 @@ export type WorkerConfig = ReturnType<typeof loadWorker>
 /** Settings of the record service when it runs alone. */
 export function loadRecords(env: Env = environment()) {
   const read = reader(env)
+  const at = listening(read, '127.0.0.1:12000')
   const parts = {
     ...logging(read),
-    ...listening(read, '127.0.0.1:12000'),
+    ...at,
     ...store(read),
     ...tracing(read),
     metricsAddress: read('PERDURE_METRICS_ADDRESS'),
-    apiKey: read('SECRET_APIKEY'),
+    apiKey: recordsKey(read, at.address),
     queue: read('TASK_TYPE_NAME'),
   }
   return read.done(() => parts)

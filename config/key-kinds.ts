@@ -1,5 +1,6 @@
 /** How the text of a key is read: one maker for each kind of value, each throwing an `Error` that says what is wrong. */
 import { readFileSync } from 'node:fs'
+import { isIP } from 'node:net'
 import { durationMs } from '../contracts/durations.ts'
 import { type Address, Secret } from './values.ts'
 
@@ -157,6 +158,16 @@ export function list<T>(standard: string, what: string, item: (text: string) => 
         .filter(Boolean)
         .map(item),
   }
+}
+
+/** A range of addresses as CIDR writes it, `10.1.0.0/16`: kept as text once it is known to be one. */
+export function addressRange(given: string): string {
+  const [, from = '', bits] = /^([\da-fA-F.:]+)\/(\d{1,3})$/.exec(given) ?? []
+  const family = isIP(from)
+  if (family === 0 || Number(bits) > (family === 4 ? 32 : 128)) {
+    throw new Error(`"${given}" is not an address range such as 10.1.0.0/16`)
+  }
+  return given
 }
 
 /** `name=value` pairs with commas between them, values percent-encoded, as OpenTelemetry writes them. */

@@ -1,6 +1,7 @@
 /** The table of every key: its default as a user would write it, and what it does. */
 import {
   address,
+  addressRange,
   duration,
   file,
   flag,
@@ -154,7 +155,7 @@ export const keys = {
     },
   },
   WEBHOOK_ALLOW_HTTP: flag('false', 'User webhooks may be http'),
-  WEBHOOK_ALLOW_CIDRS: list('', 'Address ranges user webhooks may reach beyond public ones', String),
+  WEBHOOK_ALLOW_CIDRS: list('', 'Address ranges user webhooks may reach beyond public ones', addressRange),
   WEBHOOK_ALLOW_PORTS: list('', 'Ports user webhooks may use beyond 80 and 443', (word) => {
     const number = Number(word)
     if (!Number.isInteger(number) || number < 1 || number > 65_535) throw new Error(`"${word}" is not a port`)

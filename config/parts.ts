@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path'
 import { taskQueueOf } from '../contracts/names.ts'
 import { type RunnerKind, runnerKinds } from './keys.ts'
 import type { Reader } from './reader.ts'
-import { type Env, Secret } from './values.ts'
+import { type Address, type Env, Secret } from './values.ts'
 
 const loopback = /^(127\.\d+\.\d+\.\d+|::1|localhost)$/
 
@@ -112,7 +112,23 @@ export function mirror(read: Reader): { mirror: { address: string; apiKey: Secre
   return { mirror: to === '' ? undefined : { address: to, apiKey } }
 }
 
+/** Key of the record service; without one its writing calls are open to whoever reaches the address. */
+export function recordsKey(read: Reader, { host }: Address): Secret {
+  const key = read('SECRET_APIKEY')
+  if (!key.given && !loopback.test(host)) {
+    read.warn(
+      'SECRET_APIKEY: not set, and HTTP_SERVER_ADDRESS is not loopback: whoever reaches it may change records (PUT /task) and upload files',
+    )
+  }
+  return key
+}
+
 export function webhooks(read: Reader) {
+  if (read.given('DATABASE_URL') && !read.given('WEBHOOK_SECRET')) {
+    read.warn(
+      'WEBHOOK_SECRET: not set, though hosts may share DATABASE_URL: each signs user webhooks with a secret of its own',
+    )
+  }
   return {
     webhooks: {
       secrets: read('WEBHOOK_SECRET'),

@@ -329,6 +329,28 @@ describe('warnings', () => {
     )
     expect(loadApi({ HTTP_SERVER_ADDRESS: '[::1]:8000' }).warnings).toEqual([])
   })
+
+  test('a record service beyond loopback without a key is said, alone and beside the API', () => {
+    const open = { HTTP_SERVER_ADDRESS: '0.0.0.0:12000' }
+    for (const load of [loadApi, loadRecords, loadStart]) {
+      const said = (env: Record<string, string>) =>
+        load(env).warnings.filter((line) => line.startsWith('SECRET_APIKEY: not set'))
+      expect(said(open)).toEqual([expect.stringContaining('PUT /task')])
+      expect(said({ ...open, SECRET_APIKEY: 'k' })).toEqual([])
+      expect(said({})).toEqual([])
+    }
+  })
+
+  test('a shared database without a shared webhook secret is said', () => {
+    const shared = { DATABASE_URL: 'postgres://u:p@db/x' }
+    for (const load of [loadApi, loadWorker, loadStart]) {
+      const said = (env: Record<string, string>) =>
+        load(env).warnings.filter((line) => line.startsWith('WEBHOOK_SECRET'))
+      expect(said(shared)).toEqual([expect.stringContaining('a secret of its own')])
+      expect(said({ ...shared, WEBHOOK_SECRET: `whsec_${'a'.repeat(32)}` })).toEqual([])
+      expect(said({})).toEqual([])
+    }
+  })
 })
 
 /** The keys of the predecessor's own file with its defaults (prediction-agent specification, section 6). */
@@ -385,7 +407,7 @@ describe('app.env', () => {
       platformExplicit: true,
       platform: { platform: 'kserve' },
     })
-    expect(api.warnings).toHaveLength(2)
+    expect(api.warnings).toHaveLength(3)
     expect(loadWorker(env).taskTimeoutMs).toBe(320_000)
   })
 
@@ -431,5 +453,23 @@ test('a process without any setting of another still starts: keys of one platfor
     platform: 'v2',
     address: '127.0.0.1:8080',
     protocol: 'mlrun',
+  })
+})
+
+describe('addresses that webhooks may reach', () => {
+  test.each([
+    ['WEBHOOK_ALLOW_CIDRS', '10.0.0.0'],
+    ['WEBHOOK_ALLOW_CIDRS', '10.0.0.0/33'],
+    ['WEBHOOK_ALLOW_CIDRS', '10.1.0.0/16, internal/8'],
+    ['WEBHOOK_ALLOW_CIDRS', 'fd00::/129'],
+    ['WEBHOOK_ALLOW_CIDRS', '300.0.0.0/8'],
+    ['WEBHOOK_ALLOW_PORTS', '0'],
+    ['WEBHOOK_ALLOW_PORTS', '8080, http'],
+    ['WEBHOOK_ALLOW_PORTS', '65536'],
+  ])('%s=%s is a fault that names the key', (key, given) => {
+    for (const load of [loadApi, loadWorker, loadStart]) {
+      expect(() => load({ [key]: given })).toThrow(ConfigError)
+      expect(() => load({ [key]: given })).toThrow(`${key}: `)
+    }
   })
 })
