@@ -5,4 +5,6 @@ export declare const baseImage: string
 export declare function ensureBaseImage(): Promise<string>
 /** Lays out the files of the base image in a folder. */
 export declare function layOutBase(root: string): Promise<void>
+/** Lays out a program or library of this machine with the libraries it needs; `target` is where it goes. */
+export declare function layOutProgram(root: string, program: string, target?: string): void
 export declare const baseSettings: { Env: string[]; WorkingDir: string; Entrypoint: string[] }

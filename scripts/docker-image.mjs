@@ -7,6 +7,7 @@
 import { execFile, execFileSync, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import {
+  chmodSync,
   copyFileSync,
   existsSync,
   mkdirSync,
@@ -54,7 +55,7 @@ const commands = [
 export async function ensureBaseImage() {
   const programs = await basePrograms()
   const key = createHash('sha256')
-    .update(`2 ${process.version} ${programs.node} ${programs.busybox}`)
+    .update(`3 ${process.version} ${programs.node} ${programs.busybox}`)
     .digest('hex')
     .slice(0, 16)
   if ((await labelOf(baseImage)) === key) return baseImage
@@ -102,18 +103,19 @@ function layOut(root, { node, busybox }) {
   ]) {
     mkdirSync(join(root, folder), { recursive: true })
   }
-  copy(root, node, '/usr/local/bin/node')
-  copy(root, busybox, '/bin/busybox')
+  for (const folder of ['tmp', 'var/tmp']) chmodSync(join(root, folder), 0o1777)
+  layOutProgram(root, node, '/usr/local/bin/node')
+  layOutProgram(root, busybox, '/bin/busybox')
   for (const command of commands) symlinkSync('busybox', join(root, 'bin', command))
-  const libraries = new Set([node, busybox].flatMap(librariesOf))
-  const folder = [...libraries]
+  const folder = [node, busybox]
+    .flatMap(librariesOf)
     .map((path) => dirname(path))
     .find((path) => existsSync(path) && readdirSync(path).includes('libnss_files.so.2'))
   // No list shows them: names are looked up through the first three, Temporal’s native part needs the last.
   for (const name of ['libnss_files.so.2', 'libnss_dns.so.2', 'libresolv.so.2', 'librt.so.1']) {
-    if (folder && existsSync(join(folder, name))) libraries.add(join(folder, name))
+    const path = join(folder ?? '/', name)
+    if (existsSync(path)) copy(root, path, path)
   }
-  for (const path of libraries) copy(root, path, path)
   writeFileSync(
     join(root, 'etc/passwd'),
     'root:x:0:0:root:/root:/bin/sh\nmodel:x:1000:1000:model:/app:/bin/sh\n',
@@ -122,6 +124,12 @@ function layOut(root, { node, busybox }) {
   writeFileSync(join(root, 'etc/nsswitch.conf'), 'passwd: files\ngroup: files\nhosts: files dns\n')
   const certificates = '/etc/ssl/certs/ca-certificates.crt'
   if (existsSync(certificates)) copy(root, certificates, certificates)
+}
+
+/** A program or a library of this machine, with the libraries that it needs. */
+export function layOutProgram(root, program, target = program) {
+  copy(root, program, target)
+  for (const path of librariesOf(program)) copy(root, path, path)
 }
 
 function librariesOf(program) {

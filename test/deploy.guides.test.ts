@@ -20,7 +20,10 @@ const predecessor = [
   ...['K8SPLUGIN_REQUEST_TIMEOUT', 'SECRET_APIKEY', 'REDIS_KEY_DURATION', 'DB_SOURCE', 'MIGRATION_URL'],
 ]
 /** Variables of compose, of the image's build and of other programs. */
-const others = ['POSTGRES_PASSWORD', 'GRAFANA_PASSWORD', 'BASE_IMAGE']
+const others = [
+  ...['POSTGRES_PASSWORD', 'GRAFANA_PASSWORD', 'BASE_IMAGE'],
+  ...['API_PORT', 'RECORDS_PORT', 'TEMPORAL_UI_PORT', 'PROMETHEUS_PORT', 'GRAFANA_PORT'],
+]
 
 describe.each(pages)('%s', (page) => {
   test('names only keys that exist or existed', () => {

@@ -1,17 +1,8 @@
 /** Our own image, built from the repository's Dockerfile as users build it; bases are made here, no registry is asked. */
-import { execFile, execFileSync, spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import {
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -25,7 +16,6 @@ const limits = { timeout: 170_000, maxBuffer: 16 * 1024 * 1024 }
 
 export const ownImage = 'localhost/perdure:test'
 const stageLabel = 'perdure.test-build'
-const temporalImage = 'localhost/perdure-temporal:test'
 
 /** What the build stage needs beyond what runs: the compiler and the types it reads. */
 const compiling = ['typescript', '@typescript', '@types']
@@ -48,24 +38,6 @@ export async function buildOwnImage(): Promise<string> {
     }
   }
   return ownImage
-}
-
-/** @param executable the Temporal command with its development server */
-export async function buildTemporalImage(executable: string): Promise<string> {
-  const folder = mkdtempSync(join(tmpdir(), 'perdure-temporal-image-'))
-  try {
-    copyFileSync(executable, join(folder, 'temporal'))
-    const lines = [
-      `FROM ${await ensureBaseImage()}`,
-      'COPY temporal /usr/local/bin/temporal',
-      'ENTRYPOINT ["temporal"]',
-    ]
-    writeFileSync(join(folder, 'Dockerfile'), lines.join('\n'))
-    await docker('build', '--quiet', '--tag', temporalImage, folder)
-  } finally {
-    rmSync(folder, { recursive: true, force: true })
-  }
-  return temporalImage
 }
 
 /** Trimmed standard output. */
@@ -129,21 +101,4 @@ function productionPackages(): string[] {
     .filter(([path, { dev }]) => /^node_modules\/(?:@[^/]+\/)?[^/]+$/.test(path) && dev !== true)
     .map(([path]) => path)
     .filter((path) => existsSync(join(root, path)) && !compiling.some((name) => path.split('/')[1] === name))
-}
-
-/** Removes containers and the network of one test, whatever state they are in. */
-export function removeAll(containers: readonly string[], network: string): void {
-  const quietly = { stdio: 'ignore', timeout: 60_000 } as const
-  for (const name of containers) {
-    try {
-      execFileSync('docker', ['rm', '--force', '--volumes', name], quietly)
-    } catch {
-      // It was never created.
-    }
-  }
-  try {
-    execFileSync('docker', ['network', 'rm', network], quietly)
-  } catch {
-    // It was never created.
-  }
 }
