@@ -43,6 +43,8 @@ export interface DeploymentOptions {
   /** Where a models file is written before anything starts: model `m` on the scripted platform. */
   models?: string
   platform?: Step
+  /** The setting that names the platform's address. */
+  platformKey?: string
 }
 
 export interface Deployment {
@@ -114,7 +116,7 @@ export async function makeDeployment(options: DeploymentOptions = {}): Promise<D
     PERDURE_CACHE_DIR: join(tmpdir(), 'perdure-test-cache'),
     TASK_TYPE_NAME: `test-${randomUUID()}`,
     ML_PLATFORM: 'v2',
-    V2_ADDRESS: platform.address,
+    [options.platformKey ?? 'V2_ADDRESS']: platform.address,
     MAX_QUEUE_SIZE: '10000',
     WORKER_CONCURRENCY: '16',
     TASK_TIMEOUT: '120',
