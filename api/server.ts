@@ -15,6 +15,8 @@ export interface HttpServer {
   port: number
   /** `http://host:port` as a client on this machine reaches it. */
   url: string
+  /** Still serves, but every answer ends its connection: clients that keep one open go elsewhere in time. */
+  leave(): void
   /** The listener closes at once; resolves when running requests have ended. */
   close(): Promise<void>
   /** Cuts what still runs. */
@@ -37,7 +39,9 @@ export async function serveHttp(app: Fetches, { host, port }: ListenAddress): Pr
     // A request whose target or Host header makes no URL.
     errorHandler: () => new Response(badRequest, { status: 400, headers: { 'content-type': jsonType } }),
   })
+  let leaving = false
   const server = createServer({ keepAliveTimeout: keepAliveMs }, (incoming, outgoing) => {
+    if (leaving) outgoing.shouldKeepAlive = false
     void listener(incoming, outgoing)
   })
   server.on('clientError', (error, socket) => {
@@ -54,6 +58,9 @@ export async function serveHttp(app: Fetches, { host, port }: ListenAddress): Pr
     host,
     port: bound.port,
     url: `http://${reachable}:${bound.port}`,
+    leave() {
+      leaving = true
+    },
     async close() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()))
       // A kept-alive connection becomes idle only when its running request ends.
@@ -101,6 +108,7 @@ function reasonOf({ code, message }: NodeJS.ErrnoException): string {
  */
 export async function drainHttp(server: HttpServer, readiness: Readiness, delayMs: number): Promise<void> {
   readiness.drain()
+  server.leave()
   await delay(delayMs)
   await server.close()
   readiness.stop()
