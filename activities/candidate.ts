@@ -18,6 +18,9 @@ export interface RunnerDeps {
   /** Secrets for `valueFrom.secret`, by name. */
   secret(name: string): string | undefined
   held: HeldJobs
+  host: string
+  /** Task queue on which these activities run; the one that reaches the same jobs again. */
+  queue: string
   /** Fires, with `PLATFORM_UNAVAILABLE`, when this worker leaves and takes the jobs of its host along. */
   leaving: AbortSignal
 }

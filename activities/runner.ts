@@ -3,7 +3,7 @@ import { ApplicationFailure, Context } from '@temporalio/activity'
 import { ServiceError } from '../contracts/errors.ts'
 import { modeOf, type ValidationRequest } from '../contracts/validation.ts'
 import { stopGraceOf } from '../contracts/validation-budgets.ts'
-import type { PlanBudgets, RunnerActivities, ValidationPlan } from '../contracts/validations.ts'
+import type { PlanBudgets, RunnerActivities, StoredPlan, ValidationPlan } from '../contracts/validations.ts'
 import { digestModel } from '../protocols/digest.ts'
 import { requestsOf } from '../protocols/examples.ts'
 import { waitUntilReady } from '../protocols/readiness.ts'
@@ -32,10 +32,12 @@ export function makeRunnerActivities(deps: RunnerDeps): RunnerActivities {
       heartbeating(async () => {
         await untilStored(() => validations.show(id, { phase: 'preparing' }))
         const spec = await specOf(validations, id)
+        runners.require(spec.servingSpec.platform)
         const plan = await planOf(deps, spec)
         const requests = await requestsOf(spec)
+        const stored: StoredPlan = { ...plan, queue: deps.queue, host: deps.host }
         await untilStored(() => validations.keepText(id, requestsText, JSON.stringify(requests)))
-        await untilStored(() => validations.keepPlan(id, JSON.stringify(plan)))
+        await untilStored(() => validations.keepPlan(id, JSON.stringify(stored)))
         return plan
       }),
 
@@ -53,6 +55,8 @@ export function makeRunnerActivities(deps: RunnerDeps): RunnerActivities {
           if (Date.now() > notAfter.getTime()) {
             throw ApplicationFailure.nonRetryable('the start came too late', 'PLATFORM_UNAVAILABLE')
           }
+          // From now on a job may be there: whoever takes this validation over finds the attempt.
+          await patch({})
           const since = performance.now()
           await runner.start({ notAfter })
           await patch({ timings: { startMs: Math.round(performance.now() - since) } })
@@ -175,12 +179,12 @@ function budgetsOf({ validationSpec: given, servingSpec }: ValidationRequest): P
   }
 }
 
-/** Removes jobs whose time is over, for a schedule. */
-export function makeReaperActivities(sweep: (now: Date) => Promise<number>) {
+/** Removes jobs that are over, for the reaper. */
+export function makeReaperActivities(sweep: () => Promise<number>) {
   return {
     sweepJobs: () => {
       Context.current().heartbeat()
-      return heartbeating(() => sweep(new Date()))
+      return heartbeating(sweep)
     },
   }
 }

@@ -1,10 +1,12 @@
 /** The activities that any worker may run: opens a validation, and writes its verdict. Touches no job. */
 import { setTimeout as delay } from 'node:timers/promises'
 import type { ValidationRequest } from '../contracts/validation.ts'
+import type { Verdict } from '../contracts/validation-verdict.ts'
 import type { Opened, ValidationActivities } from '../contracts/validations.ts'
 import { type StoredValidation, untilStored, type ValidationStore } from '../records/store.ts'
 import { hostBound } from '../runners/index.ts'
 import { blessingOf } from './blessing.ts'
+import { estateOf, type StatusOf } from './estate.ts'
 import { heartbeating } from './heartbeat.ts'
 
 export interface ValidationDeps {
@@ -13,6 +15,11 @@ export interface ValidationDeps {
   host: string
   /** The queue on which that host's runners listen. */
   runnerQueue: string
+  onVerdict?(ended: { id: string; verdict: Verdict; createdAt: string }): void
+  /** How long a step on that queue waits for a worker; absent = 60 s. */
+  hostWaitMs?: number
+  /** Asks Temporal. */
+  statusOf: StatusOf
 }
 
 /** The record is inserted right after the start; an API that died in between never inserts it. */
@@ -21,7 +28,7 @@ const firstPauseMs = 10
 const longestPauseMs = 1_000
 
 export function makeValidationActivities(deps: ValidationDeps): ValidationActivities {
-  const { validations, host, runnerQueue } = deps
+  const { validations, host, runnerQueue, hostWaitMs, statusOf } = deps
 
   async function open(id: string, template: string | undefined): Promise<StoredValidation | undefined> {
     if (template !== undefined) await takeOver(id, template)
@@ -56,17 +63,27 @@ export function makeValidationActivities(deps: ValidationDeps): ValidationActivi
         const stored = await open(id, template)
         if (stored === undefined || stored.status === 'ended') return { outcome: 'unknown', host }
         const { servingSpec }: ValidationRequest = JSON.parse(stored.spec)
-        return { outcome: 'open', host, ...(hostBound[servingSpec.platform.kind] && { runnerQueue }) }
+        if (!hostBound[servingSpec.platform.kind]) return { outcome: 'open', host }
+        return { outcome: 'open', host, runnerQueue, ...(hostWaitMs !== undefined && { hostWaitMs }) }
       }),
+
+    estateOf: (input) => heartbeating(() => estateOf(validations, statusOf, input)),
 
     writeBlessing: (input) =>
       heartbeating(async () => {
         const { id, verdict, error } = input
         await untilStored(() => validations.show(id, { phase: 'concluding' }))
         const blessing = await blessingOf(validations, input)
-        const ended = await untilStored(() =>
-          validations.end(id, { verdict, ...(error && { error }), ...(blessing && { blessing }) }),
-        )
+        const end = () =>
+          untilStored(() =>
+            validations.end(id, { verdict, ...(error && { error }), ...(blessing && { blessing }) }),
+          )
+        let ended = await end()
+        // Ended before its record came: it shall not come any more.
+        if (ended === undefined && (await giveUp(id)) !== undefined) ended = await end()
+        if (ended !== undefined) {
+          deps.onVerdict?.({ id, verdict: ended.verdict ?? verdict, createdAt: ended.createdAt })
+        }
         return { verdict: ended?.verdict ?? verdict, blessing: ended?.blessingId ?? null }
       }),
   }

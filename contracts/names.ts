@@ -8,6 +8,7 @@
  * - guard: one workflow per API process; when the process is gone it ends or starts what the process held
  * - platform: where predictions are sent; protocol: how to talk to one kind of model server
  * - runner: launches one model-server job; validation: runs a candidate through a runner and probes it
+ * - keeper: one workflow beside each validation; when an operator has terminated that, stops its jobs and ends its record
  * - blessing: the verdict of a validation; the gate reads it
  */
 
@@ -15,6 +16,7 @@ export const workflowNames = {
   flight: 'flight',
   guard: 'guard',
   validation: 'validation',
+  keeper: 'keeper',
   delivery: 'delivery',
   batch: 'batch',
   retention: 'retention',
@@ -77,6 +79,11 @@ export function flightIdOf(predictionIdOrPrefix: string): string {
 /** One per event; the id is its `webhook-id`. */
 export function deliveryIdOf(deliveryId: string): string {
   return `delivery-${deliveryId}`
+}
+
+/** One per run of a validation's workflow. */
+export function keeperIdOf(validationId: string, runId: string): string {
+  return `keeper-${validationId}-${runId}`
 }
 
 export function guardIdOf(processId: string): string {

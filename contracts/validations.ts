@@ -75,6 +75,13 @@ export interface ValidationPlan {
   retryOn: FailureClass[]
 }
 
+/** The plan as the store keeps it: with the way to the jobs, for whoever takes the validation over. */
+export interface StoredPlan extends ValidationPlan {
+  /** Absent in plans of earlier versions. */
+  queue?: string
+  host?: string
+}
+
 export interface Opened {
   /** `unknown`: nobody was told that this validation exists. */
   outcome: 'open' | 'unknown'
@@ -82,6 +89,8 @@ export interface Opened {
   host: string
   /** Set where the runner lives on that host: everything about its jobs goes to this queue. */
   runnerQueue?: string
+  /** How long a step on that queue waits for a worker; absent = 60 s. */
+  hostWaitMs?: number
 }
 
 export interface Resolved {
@@ -151,10 +160,34 @@ export interface ConclusionInput {
   binaries: BinaryState[]
 }
 
+export interface KeeperInput {
+  /** The validation, and the first of its runs. */
+  id: string
+  runId: string
+  queue: string
+}
+
+/** What a validation has left behind whose workflow is closed. */
+export type Estate =
+  /** `open`: it runs (again); `ended`: its record has been ended. There is nothing to do. */
+  | { state: 'open' | 'ended' }
+  | {
+      state: 'left'
+      verdict: Extract<Verdict, 'ABORTED' | 'ERROR'>
+      /** How the workflow was closed, where that was nobody's wish. */
+      error?: { class: FailureClass; message: string }
+      /** Jobs that may still be there, and the queue on which they are reached. */
+      queue: string
+      stops: StopInput[]
+      binaries: BinaryState[]
+    }
+
 /** On the validation queue: any worker may run them. */
 export interface ValidationActivities {
   /** Waits a little for the record, whose insertion follows the start; picks the host. */
   openValidation(input: { id: string; template?: string }): Promise<Opened>
+  /** Asks Temporal whether the validation runs, and the store what it has left. */
+  estateOf(input: { id: string; runId: string }): Promise<Estate>
   /** The verdict, first one wins; idempotent. */
   writeBlessing(input: ConclusionInput): Promise<ValidationResult>
 }

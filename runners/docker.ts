@@ -8,9 +8,10 @@ import { type Deadline, deadlineIn, sleepWithin } from '../protocols/deadline.ts
 import { containerOf, observationOf, plainOutput } from './docker-container.ts'
 import { type DockerSettings, engineOf, engineText, statusOf, unavailable } from './docker-engine.ts'
 import { type Job, jobNameOf, jobSpecDigest } from './job.ts'
+import { isLeft } from './leftovers.ts'
 import { makeRunner, type RunnerOptions, textOf } from './lifecycle.ts'
 import { tailOf } from './output.ts'
-import type { JobPlatform, Removal, Runner, Sweep } from './runner.ts'
+import type { IsOver, JobPlatform, Removal, Runner, Sweep } from './runner.ts'
 
 const removalPollMs = 100
 const appearMs = 10_000
@@ -177,20 +178,17 @@ async function peakOf(container: Container, id: string): Promise<number | undefi
   return stats?.memory_stats.max_usage ?? stats?.memory_stats.usage
 }
 
-/** Removes containers of this engine that expired before `now`, whoever made them; with `host`, only that host's. */
-export async function sweepDocker(settings: DockerSettings, now: Date, host?: string): Promise<Sweep> {
+/** Removes containers of this engine whose time or validation is over, whoever made them. */
+export async function sweepDocker(settings: DockerSettings, now: Date, isOver?: IsOver): Promise<Sweep> {
   const engine = engineOf(settings, { clientTimeoutSeconds: 60 })
   const sweep: Sweep = { removed: [], failed: [] }
-  const owner = host === undefined ? [] : [`infra-validation/host=${host}`]
-  const filters = { label: ['infra-validation/job', 'infra-validation/expires-at', ...owner] }
+  const filters = { label: ['infra-validation/job', 'infra-validation/expires-at'] }
   const listed = await engine.listContainers({ all: true, filters }).catch((error: unknown) => {
     throw unavailable(error)
   })
   for (const { Labels: labels } of listed) {
     const key = labels['infra-validation/job'] ?? ''
-    const expires = new Date(labels['infra-validation/expires-at'] ?? '')
-    // A date that cannot be read is no reason to delete.
-    if (Number.isNaN(expires.getTime()) || expires > now) continue
+    if (!(await isLeft(labels, now, isOver))) continue
     const job = jobNameOf(key)
     try {
       const removal = await removeContainer(engine.getContainer(job), key, 10, deadlineIn(30_000))

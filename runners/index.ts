@@ -13,7 +13,7 @@ import { makeKubernetesRunner, sweepKubernetes } from './kubernetes.ts'
 import type { KubernetesSettings } from './kubernetes-client.ts'
 import { type RunnerOptions, textOf } from './lifecycle.ts'
 import { makeProcessRunner, type ProcessSettings, sweepProcesses } from './process.ts'
-import type { ResolvedImage, Runner, Sweep } from './runner.ts'
+import type { IsOver, ResolvedImage, Runner, Sweep } from './runner.ts'
 
 /** Platforms that this worker offers; a job of another one is refused. */
 export interface RunnerSettings {
@@ -39,13 +39,11 @@ export interface Runners {
     deadline: Deadline,
     signal?: AbortSignal,
   ): Promise<ResolvedImage>
-  /** Removes every job of these platforms that expired before `now`. Never throws; job `*` stands for a platform. */
-  sweep(now: Date): Promise<Sweeps>
-  /** Removes all jobs of a host, expired or not: for the graceful end of its worker. Never throws. */
-  stopHost(host: string): Promise<Sweeps>
+  /** Throws `CONFIG_INVALID` when this worker does not offer that platform. */
+  require(platform: Platform): void
+  /** Removes every job of these platforms whose time or validation is over. Never throws; job `*` stands for a platform. */
+  sweep(now: Date, isOver?: IsOver): Promise<Sweeps>
 }
-
-const endOfTime = new Date(8_640_000_000_000_000)
 
 /** Runners that live on the host of their worker: their activities go to that host's task queue. */
 export const hostBound = {
@@ -56,6 +54,18 @@ export const hostBound = {
 } as const satisfies Record<PlatformKind, boolean>
 
 export function makeRunners(settings: RunnerSettings): Runners {
+  function refused({ kind }: Platform): ServiceError {
+    return new ServiceError(
+      'CONFIG_INVALID',
+      `servingSpec.platform.kind: this worker does not offer ${kind} (PERDURE_RUNNERS)`,
+    )
+  }
+
+  function requireOffered(platform: Platform): void {
+    const offered = platform.kind === 'endpoint' ? settings.endpoint !== false : settings[platform.kind]
+    if (!offered) throw refused(platform)
+  }
+
   return {
     of(job, options) {
       const { kind } = job.platform
@@ -65,9 +75,11 @@ export function makeRunners(settings: RunnerSettings): Runners {
         return makeKubernetesRunner(settings.kubernetes, job, options)
       }
       if (kind === 'endpoint' && settings.endpoint !== false) return makeEndpointRunner(job, options)
-      throw new ServiceError('CONFIG_INVALID', `servingSpec.platform.kind: ${kind} is not offered here`)
+      throw refused(job.platform)
     },
+    require: requireOffered,
     async resolveImage(binary, platform, deadline, signal) {
+      requireOffered(platform)
       const { image, command, args } = binary
       if (platform.kind === 'process') {
         return { digest: digestJson({ command, args }), digestKind: 'command' }
@@ -79,19 +91,12 @@ export function makeRunners(settings: RunnerSettings): Runners {
       const digest = image.split('@')[1]
       return { image, digest: digest ?? '', digestKind: digest === undefined ? 'none' : 'manifest' }
     },
-    async sweep(now) {
+    async sweep(now, isOver) {
       const { process, docker, kubernetes } = settings
       return await each({
-        ...(process && { process: () => sweepProcesses(process, now) }),
-        ...(docker && { docker: () => sweepDocker(docker, now) }),
-        ...(kubernetes && { kubernetes: () => sweepKubernetes(kubernetes, now) }),
-      })
-    },
-    async stopHost(host) {
-      const { process, docker } = settings
-      return await each({
-        ...(process && { process: () => sweepProcesses(process, endOfTime) }),
-        ...(docker && { docker: () => sweepDocker(docker, endOfTime, host) }),
+        ...(process && { process: () => sweepProcesses(process, now, isOver) }),
+        ...(docker && { docker: () => sweepDocker(docker, now, isOver) }),
+        ...(kubernetes && { kubernetes: () => sweepKubernetes(kubernetes, now, isOver) }),
       })
     },
   }
@@ -107,4 +112,4 @@ async function each(sweeps: Partial<Record<PlatformKind, () => Promise<Sweep>>>)
 }
 
 export { type Job, jobKeyOf, jobNameOf, jobOf, secretNamesOf } from './job.ts'
-export type { ResolvedImage, Runner, Running, Sweep } from './runner.ts'
+export type { IsOver, ResolvedImage, Runner, Running, Sweep } from './runner.ts'

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 /** Written once by the start that came first. Holds no environment: that may contain secrets. */
 export interface JobFile {
   specDigest: string
+  workflowId?: string
   createdAt: string
   expiresAt: string
   ports: Record<string, number>

@@ -15,9 +15,10 @@ import {
 } from './kubernetes-client.ts'
 import { appLabel, containerName, podOf } from './kubernetes-manifest.ts'
 import { type PodMemory, podObservation } from './kubernetes-pod.ts'
+import { isLeft } from './leftovers.ts'
 import { makeRunner, type RunnerOptions, textOf } from './lifecycle.ts'
 import { tailOf } from './output.ts'
-import type { JobPlatform, Removal, Runner, Sweep } from './runner.ts'
+import type { IsOver, JobPlatform, Removal, Runner, Sweep } from './runner.ts'
 
 const goneAfterGraceMs = 10_000
 const logLines = 20_000
@@ -177,8 +178,12 @@ async function removePod(
   }
 }
 
-/** Removes expired Pods of the worker's namespace, whoever made them. */
-export async function sweepKubernetes(settings: KubernetesSettings, now: Date): Promise<Sweep> {
+/** Removes Pods of the worker's namespace whose time or validation is over, whoever made them. */
+export async function sweepKubernetes(
+  settings: KubernetesSettings,
+  now: Date,
+  isOver?: IsOver,
+): Promise<Sweep> {
   const cluster = clusterOf(settings, {})
   const sweep: Sweep = { removed: [], failed: [] }
   const labelSelector = Object.entries(appLabel)
@@ -191,9 +196,7 @@ export async function sweepKubernetes(settings: KubernetesSettings, now: Date): 
     })
   for (const { metadata } of listed.items) {
     const key = metadata?.labels?.['infra-validation/job'] ?? ''
-    const expires = new Date(metadata?.annotations?.['infra-validation/expires-at'] ?? '')
-    // A date that cannot be read is no reason to delete.
-    if (Number.isNaN(expires.getTime()) || expires > now) continue
+    if (!(await isLeft(metadata?.annotations ?? {}, now, isOver))) continue
     const job = jobNameOf(key)
     try {
       const removal = await removePod(cluster, key, 30, deadlineIn(60_000))

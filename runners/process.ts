@@ -14,7 +14,7 @@ import { tailOf } from './output.ts'
 import { endProcesses, jobMark } from './process-group.ts'
 import type { LaunchOrder } from './process-supervisor.ts'
 import { isAlive } from './process-table.ts'
-import type { JobPlatform, Runner, Sweep } from './runner.ts'
+import type { IsOver, JobPlatform, Runner, Sweep } from './runner.ts'
 
 export interface ProcessSettings {
   /** Folder of this host that holds one folder per job. */
@@ -40,6 +40,7 @@ function makeProcessPlatform(settings: ProcessSettings, job: Job): JobPlatform {
       }
       const asked: JobFile = {
         specDigest: jobSpecDigest(job),
+        workflowId: job.ref.workflowId,
         createdAt: new Date().toISOString(),
         expiresAt: job.expiresAt,
         ports: await freePorts(Object.keys(job.binary.ports)),
@@ -216,19 +217,24 @@ async function emptyFolder(folder: string): Promise<void> {
   for (const name of ordered) await rm(join(folder, name), { force: true })
 }
 
-/** Ends every job below `root` whose time is over, and forgets stopped ones. For a schedule and for the worker's start. */
-export async function sweepProcesses(settings: ProcessSettings, now: Date): Promise<Sweep> {
+/** Ends the jobs below `root` whose time or validation is over, and forgets stopped ones once they have expired. */
+export async function sweepProcesses(settings: ProcessSettings, now: Date, isOver?: IsOver): Promise<Sweep> {
   const sweep: Sweep = { removed: [], failed: [] }
   const names = await readdir(settings.root).catch(() => [])
   for (const name of names.filter((entry) => entry.startsWith('iv-'))) {
     const folder = join(settings.root, name)
     try {
-      const file = (await readJobFile(folder, 'job.json')) ?? (await readJobFile(folder, 'stopped.json'))
-      if (file === undefined || new Date(file.expiresAt) > now) continue
-      await writeJobFile(folder, 'stopped.json', { expiresAt: file.expiresAt })
+      const file = await readJobFile(folder, 'job.json')
+      const expiresAt = (file ?? (await readJobFile(folder, 'stopped.json')))?.expiresAt
+      if (expiresAt === undefined) continue
+      const expired = new Date(expiresAt) <= now
+      const left = file?.workflowId !== undefined && isOver !== undefined && (await isOver(file.workflowId))
+      if (!expired && !left) continue
+      await writeJobFile(folder, 'stopped.json', { expiresAt })
       const removal = await endProcesses(folder, name, 10, deadlineIn(30_000))
       if (!removal.gone) throw new Error(`still there: ${removal.leftovers.join(', ')}`)
-      await rm(folder, { recursive: true, force: true })
+      if (expired) await rm(folder, { recursive: true, force: true })
+      else await emptyFolder(folder)
       sweep.removed.push(name)
     } catch (error) {
       sweep.failed.push({ job: name, error: textOf(error) })

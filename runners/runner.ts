@@ -113,7 +113,13 @@ export interface ResolvedImage {
   digestKind: ImageDigestKind
 }
 
-/** What a reaper did. It removes jobs whose `expires-at` has passed, whoever made them. */
+/**
+ * Whether nobody works on a validation any more, so that what is left of it may go before it expires. False for one that
+ * this deployment does not know: it is another's.
+ */
+export type IsOver = (workflowId: string) => Promise<boolean>
+
+/** What a reaper did. It removes jobs whose `expires-at` has passed, whoever made them, and those of ended validations. */
 export interface Sweep {
   removed: string[]
   failed: { job: string; error: string }[]

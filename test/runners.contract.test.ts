@@ -296,5 +296,17 @@ for (const { name, owns, runs, hides = [], describe: suite, open } of targets) {
       expect(await target.runner(expired).observe()).toEqual({ state: 'Initial' })
       await target.runner(living).waitUntilRunning(soon())
     })
+
+    owned('what is left of a validation that has ended goes before it expires', async () => {
+      const left = target.job()
+      const living = target.job()
+      await runnerOf(left).start()
+      await runnerOf(living).start()
+      const sweep = await target.sweep?.(new Date(), async (id) => id === left.ref.workflowId)
+      expect(sweep?.removed).toContainEqual(expect.stringContaining(left.key))
+      expect(sweep?.removed).not.toContainEqual(expect.stringContaining(living.key))
+      expect(await target.runner(left).observe()).toEqual({ state: 'Initial' })
+      await target.runner(living).waitUntilRunning(soon())
+    })
   })
 }

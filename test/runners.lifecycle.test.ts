@@ -190,7 +190,12 @@ test('the door makes what is offered, refuses the rest, and sweeps each platform
   )
   expect(await runners.sweep(new Date())).toMatchObject({ docker: { removed: [], failed: [{ job: '*' }] } })
   const { binary, platform } = tinyJob({ kind: 'process' }, 'good', { binary: { command: ['serve'] } })
-  expect(await runners.resolveImage(binary, platform, soon())).toMatchObject({ digestKind: 'command' })
+  await expect(runners.resolveImage(binary, platform, soon())).rejects.toMatchObject({
+    code: 'CONFIG_INVALID',
+  })
+  expect(() => runners.require(platform)).toThrow(expect.objectContaining({ code: 'CONFIG_INVALID' }))
+  const offered = makeRunners({ process: { root: '/nowhere' } })
+  expect(await offered.resolveImage(binary, platform, soon())).toMatchObject({ digestKind: 'command' })
 })
 
 test('a job key depends on workflow, first run, binary and attempt, and on nothing else', () => {

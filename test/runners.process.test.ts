@@ -4,7 +4,6 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest'
-import { makeRunners } from '../runners/index.ts'
 import { type Job, jobNameOf } from '../runners/job.ts'
 import { readJobFile, writeJobFile } from '../runners/job-folder.ts'
 import { makeProcessRunner } from '../runners/process.ts'
@@ -208,16 +207,6 @@ test('BUG-07: no signal handler of this process is added by a job', async () => 
   expect(count()).toEqual(before)
   await runner.stop(5, soon())
   expect(count()).toEqual(before)
-})
-
-test('a worker that ends in order takes its host’s jobs with it', async () => {
-  const own = processTarget()
-  onTestFinished(() => own.close())
-  const job = own.job()
-  await own.runner(job).start()
-  const swept = await makeRunners({ process: { root: own.root } }).stopHost(job.host)
-  expect(swept).toEqual({ process: { removed: [jobNameOf(job.key)], failed: [] } })
-  expect(await membersOf(job)).toEqual([])
 })
 
 test('the table knows this process by pid and start time', async () => {

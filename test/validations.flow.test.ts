@@ -55,7 +55,7 @@ test('FL-01 FL-04 FL-05: a candidate that loads is BLESSED without a single requ
   expect(() => readFileSync(calls)).toThrow()
   await expectCompleted(world, id)
   await expectNothingLeft(world)
-  await recordHistory(world.client, id, 'validation-load-only')
+  await recordHistory(world.client, id, 'validation-load-only-kept')
 })
 
 test('FL-06: runner wait, model wait, requests, goldens, load, memory, in this order; then collect and stop', async () => {
@@ -104,7 +104,7 @@ test('FL-06: runner wait, model wait, requests, goldens, load, memory, in this o
     'writeBlessing',
   ])
   await expectNothingLeft(world)
-  await recordHistory(world.client, id, 'validation-query')
+  await recordHistory(world.client, id, 'validation-kept')
 })
 
 test('FL-02 BUG-03 BUG-08 BY-02: every attempt dies: NOT_BLESSED, a completed workflow, cause and logs in the record', async () => {
@@ -127,7 +127,7 @@ test('FL-02 BUG-03 BUG-08 BY-02: every attempt dies: NOT_BLESSED, a completed wo
     expect(await world.store.validations.text(id, attempt.logsRef ?? '')).toContain('candidate on port')
   }
   await expectCompleted(world, id)
-  await recordHistory(world.client, id, 'validation-not-blessed')
+  await recordHistory(world.client, id, 'validation-not-blessed-kept')
 })
 
 test('FL-07: a job that dies while the runner waits fails the attempt', async () => {

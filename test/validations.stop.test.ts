@@ -1,5 +1,6 @@
 /** Stop as a compensation: cancelled in any phase, lost replies, stops that fail, workers that leave (BY-01, BY-07, BUG-02, -05, -06). */
 import { expect, onTestFinished, test, vi } from 'vitest'
+import { keeperIdOf } from '../contracts/names.ts'
 import type { ValidationPhase } from '../contracts/validations.ts'
 import type { Runner } from '../runners/index.ts'
 import { recordHistory } from './support/in-process.ts'
@@ -14,12 +15,21 @@ import {
 
 const requests = [doubling.request]
 
+async function expectClosed(world: Validations, workflowId: string, status: string): Promise<void> {
+  await vi.waitFor(async () => {
+    expect((await world.client.workflow.getHandle(workflowId).describe()).status.name).toBe(status)
+  }, patience)
+}
+
+async function keeperOf({ client }: Validations, id: string): Promise<string> {
+  return keeperIdOf(id, (await client.workflow.getHandle(id).describe()).runId)
+}
+
 async function expectAborted(world: Validations, id: string, stops = 1): Promise<void> {
   const record = await world.ended(id)
   expect(record, JSON.stringify(record)).toMatchObject({ status: 'ended', verdict: 'ABORTED' })
-  await vi.waitFor(async () => {
-    expect((await world.client.workflow.getHandle(id).describe()).status.name).toBe('CANCELLED')
-  }, patience)
+  await expectClosed(world, id, 'CANCELLED')
+  await expectClosed(world, await keeperOf(world, id), 'COMPLETED')
   expect((await world.steps(id)).filter((step) => step === 'stopJob')).toHaveLength(stops)
   expect((await world.jobs()).filter(({ alive }) => alive)).toEqual([])
   expect(await world.store.validations.blessings({ limit: 10, verdict: 'BLESSED' })).toEqual([])
@@ -49,7 +59,7 @@ test.each(phases)(
     const attempts = await world.attempts(id)
     expect(attempts).toMatchObject([{ n: 1, outcome: 'cancelled', cleanup: { gone: true } }])
     await expect(world.service.cancel(id)).rejects.toMatchObject({ code: 'conflict' })
-    if (phase === 'loading') await recordHistory(world.client, id, 'validation-cancelled')
+    if (phase === 'loading') await recordHistory(world.client, id, 'validation-cancelled-kept')
   },
 )
 
@@ -192,6 +202,54 @@ test('a platform that outlives the worker: the next one goes on with the same at
   expect((await world.ended(id)).verdict).toBe('BLESSED')
   expect(await world.attempts(id)).toMatchObject([{ n: 1, outcome: 'passed' }])
 }, 120_000)
+
+test('terminated by an operator while it loads: its job is stopped, then its record reads ABORTED', async () => {
+  const world = await startValidations()
+  const id = await world.submit(candidateRequest({ LOAD_MS: '60000' }))
+  await world.reaches(id, 'loading')
+  await vi.waitFor(async () => expect(await world.jobs()).toMatchObject([{ alive: true }]), patience)
+  await world.client.workflow.getHandle(id).terminate('by an operator')
+  const record = await world.ended(id)
+  expect(record).toMatchObject({ verdict: 'ABORTED', error: null })
+  expect((await world.jobs()).filter(({ alive }) => alive)).toEqual([])
+  const { blessing } = (await world.store.validations.blessing(record.blessingId ?? ''))!
+  expect(blessing).toMatchObject({
+    verdict: 'ABORTED',
+    warnings: [],
+    binaries: [{ passed: false, attempts: [{ n: 1, outcome: 'cancelled', cleanup: { gone: true } }] }],
+  })
+  await expectClosed(world, await keeperOf(world, id), 'COMPLETED')
+  await recordHistory(world.client, await keeperOf(world, id), 'keeper-terminated')
+})
+
+test('terminated while nothing runs, its record ends all the same', async () => {
+  const world = await startValidations()
+  const spec = { numTries: 2, retryDelay: { initialSeconds: 60, maxSeconds: 60 } }
+  const dying = { command: [process.execPath, '-e', 'process.exit(3)'] }
+  const id = await world.submit(candidateRequest({}, { binary: dying, validationSpec: spec }))
+  await vi.waitFor(async () => expect((await world.attempts(id))[0]?.cleanup?.gone).toBe(true), patience)
+  await world.client.workflow.getHandle(id).terminate('by an operator')
+  const record = await world.ended(id)
+  expect(record).toMatchObject({ verdict: 'ABORTED' })
+  const { blessing } = (await world.store.validations.blessing(record.blessingId ?? ''))!
+  expect(blessing.binaries[0]?.attempts).toMatchObject([{ outcome: 'failed', errorClass: 'JOB_ABORTED' }])
+})
+
+test('a validation whose keeper was terminated goes on; with both terminated, a cancel ends the record', async () => {
+  const world = await startValidations()
+  const alone = await world.submit(candidateRequest({ LOAD_MS: '2000' }))
+  await world.reaches(alone, 'loading')
+  await world.client.workflow.getHandle(await keeperOf(world, alone)).terminate('by an operator')
+  expect((await world.ended(alone)).verdict).toBe('BLESSED')
+
+  const lost = await world.submit(candidateRequest({ LOAD_MS: '60000' }))
+  await world.reaches(lost, 'loading')
+  for (const owner of [await keeperOf(world, lost), lost]) {
+    await world.client.workflow.getHandle(owner).terminate('by an operator')
+  }
+  expect((await world.store.validations.get(lost))?.status).toBe('running')
+  expect(await world.service.cancel(lost)).toMatchObject({ status: 'ended', verdict: 'ABORTED' })
+})
 
 test('the reaper sweeps the host when its worker starts, and again by itself', async () => {
   let sweeps = 0

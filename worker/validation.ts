@@ -1,15 +1,15 @@
 /** The workers of validations: activities that any worker may run, and those of the runners on this host. */
-import { Client } from '@temporalio/client'
+import { Client, WorkflowNotFoundError } from '@temporalio/client'
 import { type NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker'
 import { withFailures } from '../activities/failure.ts'
 import { makeHeldJobs } from '../activities/held-jobs.ts'
 import { makeReaperActivities, makeRunnerActivities } from '../activities/runner.ts'
-import { makeValidationActivities } from '../activities/validation.ts'
+import { makeValidationActivities, type ValidationDeps } from '../activities/validation.ts'
 import { ServiceError } from '../contracts/errors.ts'
 import { guardQueueOf, runnerQueueOf, validationQueueOf, workflowNames } from '../contracts/names.ts'
 import type { ReaperInput } from '../contracts/validations.ts'
 import type { Store } from '../records/store.ts'
-import type { Runners } from '../runners/index.ts'
+import type { IsOver, Runners } from '../runners/index.ts'
 import { tracedActivities } from '../tracing/temporal.ts'
 
 export interface ValidationSettings {
@@ -18,8 +18,10 @@ export interface ValidationSettings {
   host: string
   /** For `valueFrom.secret`. */
   secret(name: string): string | undefined
-  /** Removes expired jobs of every platform of this worker; how many. */
-  sweep(now: Date): Promise<number>
+  /** How long a step waits for a worker on its host; absent = 60 s. */
+  hostWaitMs?: number
+  /** Removes jobs that have expired or are over, on every platform of this worker; how many. */
+  sweep(now: Date, isOver: IsOver): Promise<number>
 }
 
 export interface ValidationWorkerOptions {
@@ -30,6 +32,7 @@ export interface ValidationWorkerOptions {
   /** Fires when the process is to stop. */
   draining: AbortSignal
   warn(text: string): void
+  onVerdict?: ValidationDeps['onVerdict']
 }
 
 export interface ValidationWorkers {
@@ -50,9 +53,12 @@ export async function createValidationWorkers(
   options: ValidationWorkerOptions,
 ): Promise<ValidationWorkers> {
   const { namespace, taskQueue, store, validation, draining, warn } = options
-  const { runners, host, secret, sweep } = validation
+  const { runners, host, hostWaitMs, secret } = validation
   const runnerQueue = runnerQueueOf(host, taskQueue)
   const { validations } = store
+  const sweep = () =>
+    validation.sweep(new Date(), async (id) => (await validations.get(id))?.status === 'ended')
+  const client = new Client({ connection, namespace })
   const held = makeHeldJobs(runners)
   const leaving = new AbortController()
   const stopped = Promise.withResolvers<void>()
@@ -79,14 +85,25 @@ export async function createValidationWorkers(
     maxHeartbeatThrottleInterval: heartbeatEvery,
     interceptors: { activity: [tracedActivities] },
   } satisfies Partial<WorkerOptions>
-  const runnerDeps = { validations, runners, secret, held }
+  const runnerDeps = { validations, runners, secret, held, host }
   const anywhere = await Worker.create({
     ...shared,
     taskQueue: validationQueueOf(taskQueue),
     activities: withFailures({
-      ...makeValidationActivities({ validations, host, runnerQueue }),
+      ...makeValidationActivities({
+        validations,
+        host,
+        runnerQueue,
+        statusOf: (id) => statusOf(client, id),
+        ...(options.onVerdict && { onVerdict: options.onVerdict }),
+        ...(hostWaitMs !== undefined && { hostWaitMs }),
+      }),
       // Jobs of a shared platform outlive this worker: the next one goes on with them.
-      ...makeRunnerActivities({ ...runnerDeps, leaving: new AbortController().signal }),
+      ...makeRunnerActivities({
+        ...runnerDeps,
+        queue: validationQueueOf(taskQueue),
+        leaving: new AbortController().signal,
+      }),
     }),
     shutdownGraceTime: 0,
   })
@@ -94,33 +111,41 @@ export async function createValidationWorkers(
     ...shared,
     taskQueue: runnerQueue,
     activities: withFailures({
-      ...makeRunnerActivities({ ...runnerDeps, leaving: leaving.signal }),
+      ...makeRunnerActivities({ ...runnerDeps, queue: runnerQueue, leaving: leaving.signal }),
       ...makeReaperActivities(sweep),
     }),
     shutdownGraceTime: shutdownGrace,
   })
-  await startReaper(connection, namespace, taskQueue, { queue: runnerQueue }, warn)
-  sweep(new Date()).catch(() => warn('expired jobs could not be looked for; the reaper looks again'))
+  await startReaper(client, taskQueue, { queue: runnerQueue }, warn)
+  sweep().catch(() => warn('leftovers of earlier workers could not be looked for; the reaper looks again'))
   return { workers: [anywhere, here], drained: () => stopped.promise }
 }
 
+async function statusOf(client: Client, workflowId: string): Promise<string | undefined> {
+  try {
+    return (await client.workflow.getHandle(workflowId).describe()).status.name
+  } catch (error) {
+    if (error instanceof WorkflowNotFoundError) return undefined
+    throw error
+  }
+}
+
 async function startReaper(
-  connection: NativeConnection,
-  namespace: string,
+  client: Client,
   taskQueue: string,
   input: ReaperInput,
   warn: (text: string) => void,
 ): Promise<void> {
   try {
-    await new Client({ connection, namespace }).workflow.start(workflowNames.reaper, {
+    await client.workflow.start(workflowNames.reaper, {
       taskQueue: guardQueueOf(taskQueue),
       workflowId: `reaper-${input.queue}`,
       args: [input],
       workflowIdReusePolicy: 'ALLOW_DUPLICATE',
       workflowIdConflictPolicy: 'USE_EXISTING',
-      staticSummary: `removes expired jobs on ${input.queue}`,
+      staticSummary: `removes leftover jobs on ${input.queue}`,
     })
   } catch {
-    warn('the reaper of expired jobs could not be started; the next start of a worker tries again')
+    warn('the reaper of leftover jobs could not be started; the next start of a worker tries again')
   }
 }

@@ -21,6 +21,7 @@ import type {
 } from '../contracts/validations.ts'
 import type { cleanup } from './cleanup.ts'
 import { classOf, messageOf } from './validation-failure.ts'
+import { hostQueue, hostWaitOf } from './validation-queues.ts'
 
 type Step = keyof RunnerActivities
 type Cleanup = AttemptOutcome['cleanup']
@@ -30,20 +31,12 @@ interface Failure {
   message: string
 }
 
-const hostWaitMs = 60_000
 const startLimitMs = 60_000
 /** Beyond an activity's own budget: for its start, its last poll, its answer. */
 const marginMs = 60_000
 const collectLimitMs = 30_000
 /** A job outlives its attempt's budgets by this before a reaper may take it. */
 const expiryMarginMs = 300_000
-
-/** Where a runner bound to a host is reached; without a worker there for so long, the host is away. */
-export function hostQueue(queue: string, runnerQueue: string | undefined): ActivityOptions {
-  return runnerQueue === undefined
-    ? { taskQueue: queue }
-    : { taskQueue: runnerQueue, scheduleToStartTimeout: hostWaitMs }
-}
 
 export function makeAttempts(id: string, runId: string, queue: string, state: ValidationState) {
   const { opened, plan } = state
@@ -52,7 +45,7 @@ export function makeAttempts(id: string, runId: string, queue: string, state: Va
   /** An activity on the queue of the job's host; real failures are final, a lost worker is not. */
   function on(limitMs: number, more: ActivityOptions = {}) {
     return proxyActivities<RunnerActivities>({
-      ...hostQueue(queue, opened.runnerQueue),
+      ...hostQueue(queue, opened),
       startToCloseTimeout: limitMs,
       heartbeatTimeout: '10s',
       retry: { initialInterval: '200ms', maximumInterval: '5s', nonRetryableErrorTypes: ['internal'] },
@@ -176,7 +169,7 @@ export function makeAttempts(id: string, runId: string, queue: string, state: Va
     outcome: AttemptOutcome['outcome'],
   ): Promise<void> {
     const { collectJob } = on(collectLimitMs, {
-      scheduleToCloseTimeout: hostWaitMs + collectLimitMs,
+      scheduleToCloseTimeout: hostWaitOf(opened) + collectLimitMs,
       retry: { initialInterval: '200ms', maximumAttempts: 3 },
     })
     await collectJob

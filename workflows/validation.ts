@@ -4,11 +4,15 @@ import {
   CancelledFailure,
   continueAsNew,
   isCancellation,
+  ParentClosePolicy,
+  patched,
   proxyActivities,
   setCurrentDetails,
   sleep,
+  startChild,
   workflowInfo,
 } from '@temporalio/workflow'
+import { keeperIdOf, workflowNames } from '../contracts/names.ts'
 import {
   anotherAttempt,
   attemptDelayMs,
@@ -19,23 +23,16 @@ import type {
   AttemptOutcome,
   BinaryState,
   ConclusionInput,
+  Opened,
   RunnerActivities,
-  ValidationActivities,
   ValidationInput,
   ValidationResult,
   ValidationState,
 } from '../contracts/validations.ts'
-import { hostQueue, makeAttempts } from './validation-attempt.ts'
+import type { keeper } from './keeper.ts'
+import { makeAttempts } from './validation-attempt.ts'
 import { classOf, messageOf } from './validation-failure.ts'
-
-function anywhere(queue: string) {
-  return proxyActivities<ValidationActivities>({
-    taskQueue: queue,
-    startToCloseTimeout: '2 minutes',
-    heartbeatTimeout: '10s',
-    retry: { initialInterval: '200ms', maximumInterval: '10s' },
-  })
-}
+import { anywhere, hostQueue } from './validation-queues.ts'
 
 interface Failure {
   class: FailureClass
@@ -52,6 +49,7 @@ export async function validation(input: ValidationInput): Promise<ValidationResu
   }
   let cancellation: unknown
   try {
+    if (patched('keeper')) await keep(id, runId, input.queue)
     const state = input.resume ?? (await opened(id, input))
     if (state === undefined) return { verdict: 'ERROR', blessing: null }
     run.binaries = state.binaries
@@ -72,6 +70,18 @@ export async function validation(input: ValidationInput): Promise<ValidationResu
   return result
 }
 
+/** Somebody who ends the record, and stops the jobs, when no code of this workflow can. */
+async function keep(id: string, runId: string, queue: string): Promise<void> {
+  await CancellationScope.nonCancellable(() =>
+    startChild<typeof keeper>(workflowNames.keeper, {
+      workflowId: keeperIdOf(id, workflowInfo().runId),
+      args: [{ id, runId, queue }],
+      parentClosePolicy: ParentClosePolicy.REQUEST_CANCEL,
+      staticSummary: `waits for the end of ${id}`,
+    }),
+  )
+}
+
 /** Undefined: nobody was told that this validation exists. */
 async function opened(
   id: string,
@@ -79,7 +89,7 @@ async function opened(
 ): Promise<ValidationState | undefined> {
   const opening = await anywhere(queue).openValidation({ id, ...(template !== undefined && { template }) })
   if (opening.outcome === 'unknown') return undefined
-  const { prepareValidation } = readingModel(queue, opening.runnerQueue)
+  const { prepareValidation } = readingModel(queue, opening)
   const plan = await prepareValidation.executeWithOptions({ summary: 'check the spec, digest the model' }, [
     id,
   ])
@@ -87,9 +97,9 @@ async function opened(
 }
 
 /** The digest of a large model takes as long as reading it. */
-function readingModel(queue: string, runnerQueue: string | undefined) {
+function readingModel(queue: string, opened: Opened) {
   return proxyActivities<RunnerActivities>({
-    ...hostQueue(queue, runnerQueue),
+    ...hostQueue(queue, opened),
     startToCloseTimeout: '2 hours',
     heartbeatTimeout: '10s',
     retry: { initialInterval: '200ms', maximumInterval: '10s', nonRetryableErrorTypes: ['internal'] },
@@ -130,9 +140,9 @@ function isDone({ attempts }: BinaryState, { budgets, retryOn }: ValidationState
 async function digestAgain(
   id: string,
   queue: string,
-  { opened: { runnerQueue }, plan }: ValidationState,
+  { opened: opening, plan }: ValidationState,
 ): Promise<Failure | undefined> {
-  const { digestModel } = readingModel(queue, runnerQueue)
+  const { digestModel } = readingModel(queue, opening)
   let digest: string
   try {
     digest = await digestModel.executeWithOptions({ summary: 'digest the model again' }, [id])

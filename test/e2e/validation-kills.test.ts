@@ -32,7 +32,7 @@ async function startSite(): Promise<Site> {
   const site: Site = {
     deployment,
     worker,
-    jobsRoot: join(deployment.dataDir, 'perdure', 'jobs'),
+    jobsRoot: join(deployment.dataDir, 'perdure', 'jobs', 'kills'),
     async validate(request) {
       const answer = await fetch(`${deployment.baseUrl}/v1/validations`, {
         method: 'POST',

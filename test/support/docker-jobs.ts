@@ -51,7 +51,7 @@ export async function dockerTarget(): Promise<DockerTarget> {
         },
       }),
     runner: (job, options) => makeDockerRunner({}, job, { pollIntervalMs: 100, ...options }),
-    sweep: (now) => sweepDocker({}, now),
+    sweep: (now, isOver) => sweepDocker({}, now, isOver),
   }
 }
 

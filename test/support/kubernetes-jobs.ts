@@ -104,6 +104,6 @@ function targetOf(cluster: KubernetesApi): KubernetesTarget {
         binary: { image, ...over.binary },
       }),
     runner: (job, options) => makeKubernetesRunner(settings, job, { pollIntervalMs: 100, ...options }),
-    sweep: (now) => sweepKubernetes(settings, now),
+    sweep: (now, isOver) => sweepKubernetes(settings, now, isOver),
   }
 }

@@ -11,7 +11,7 @@ import { makeEndpointRunner } from '../../runners/endpoint.ts'
 import { type Job, jobKeyOf } from '../../runners/job.ts'
 import type { RunnerOptions } from '../../runners/lifecycle.ts'
 import { makeProcessRunner, sweepProcesses } from '../../runners/process.ts'
-import type { Runner, Sweep } from '../../runners/runner.ts'
+import type { IsOver, Runner, Sweep } from '../../runners/runner.ts'
 import { json, startScriptedServer } from './scripted-server.ts'
 
 export type Behaviour =
@@ -70,8 +70,8 @@ export interface RunnerTarget {
   job(behave?: Behaviour, over?: Parameters<typeof tinyJob>[2]): Job
   /** A fresh runner, as another process would make it. */
   runner(job: Job, options?: RunnerOptions): Runner
-  /** Reaps what has expired by `now`; absent where there is nothing to reap. */
-  sweep?: (now: Date) => Promise<Sweep>
+  /** Reaps what has expired by `now` or is over; absent where there is nothing to reap. */
+  sweep?: (now: Date, isOver?: IsOver) => Promise<Sweep>
 }
 
 export function processTarget(): RunnerTarget & { root: string } {
@@ -89,7 +89,7 @@ export function processTarget(): RunnerTarget & { root: string } {
         binary: { command: [process.execPath, tinyServer], ...over.binary },
       }),
     runner: (job, options) => makeProcessRunner(settings, job, { pollIntervalMs: 100, ...options }),
-    sweep: (now) => sweepProcesses(settings, now),
+    sweep: (now, isOver) => sweepProcesses(settings, now, isOver),
   }
 }
 
