@@ -1,12 +1,14 @@
 /** The published package: packed, installed in an empty folder, type-checked and served from there. */
 
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
+import { createInterface } from 'node:readline'
 import { promisify } from 'node:util'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, inject, onTestFinished, test } from 'vitest'
 import { post, serveModel } from './support/served-model.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -157,6 +159,51 @@ describe('the package', () => {
     expect(answer.body).toEqual({ id: 'evt-1', model_name: 'halver', outputs: [2.5] })
     expect(await model.stop(), model.errors()).toBe(0)
   })
+
+  test('serves the sample model', async () => {
+    const model = await serve('node_modules/perdure/dist/examples/iris/model.js')
+    const answer = await post(`${model.origin}/v2/models/iris/infer`, { inputs: [[5.1, 3.5, 1.4, 0.2]] })
+    expect(JSON.stringify(answer.body)).toContain('setosa')
+    expect(await model.stop(), model.errors()).toBe(0)
+  })
+
+  test('starts everything with one command, as a clone does, and ends with it', async () => {
+    const free = ['PERDURE_TEMPORAL_PORT', 'PERDURE_TEMPORAL_UI_PORT', 'PERDURE_MODEL_PORT']
+    const settings = {
+      ...Object.fromEntries(free.map((key) => [key, '0'])),
+      HTTP_SERVER_ADDRESS: '127.0.0.1:0',
+      TEMPORAL_CLI_PATH: inject('temporalCli'),
+      SHUTDOWN_DELAY: '0s',
+    }
+    const child = spawn(join(folder, 'node_modules/.bin/perdure'), ['start'], {
+      cwd: folder,
+      env: { ...env, ...settings, TEMPORAL_ADDRESS: '' },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    const ended = once(child, 'exit')
+    onTestFinished(async () => {
+      child.kill('SIGKILL')
+      await ended
+    })
+    let errors = ''
+    child.stderr.on('data', (chunk: Buffer) => {
+      errors += chunk.toString('utf8')
+    })
+    const lines: string[] = []
+    for await (const line of createInterface({ input: child.stdout })) {
+      lines.push(line)
+      if (line.startsWith('curl')) break
+    }
+    expect(
+      lines.map((line) => line.split('  ')[0]?.slice(0, 4)),
+      errors,
+    ).toEqual([...['API', 'Docs', 'Temp', 'Mode', 'curl']])
+    const [, origin = ''] = /^API {2}(\S+)$/.exec(lines[0] ?? '') ?? []
+    const body = { model_name: 'iris', inputs: { inputs: [[5.1, 3.5, 1.4, 0.2]] } }
+    expect(JSON.stringify((await post(`${origin}/v1/predict`, body)).body)).toContain('setosa')
+    child.kill('SIGTERM')
+    expect(await ended, errors).toEqual([0, null])
+  }, 180_000)
 
   /** As `npx perdure serve` does, without npx as a process between. */
   function serve(file: string) {
