@@ -103,14 +103,16 @@ export function mountTaskRoutes(
 export function mountTaskRead(
   app: RecordServiceApp,
   { store }: RecordServiceDeps,
-  { apiKey }: RecordServiceSettings,
+  settings: RecordServiceSettings,
 ): void {
-  app.get('/task/:id', async (c) => {
-    checkKey(c, apiKey)
-    const record = await store.get(c.req.param('id'))
+  async function read(c: RecordServiceContext): Promise<Response> {
+    checkKey(c, settings.apiKey)
+    const record = await store.get(c.req.param('id') ?? '')
     if (record === undefined) throw new ServiceError('not_found', 'task not found')
     return jsonText(recordText(record))
-  })
+  }
+
+  app.get('/task/:id', observed(settings, '/task/:id', read))
 }
 
 function checked<Schema extends z.ZodType>(schema: Schema, text: string): z.output<Schema> {
