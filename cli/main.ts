@@ -3,6 +3,7 @@
 import { Command } from 'commander'
 import { addBless } from './bless.ts'
 import { addCheckConfig } from './check-config.ts'
+import { addMigrate } from './migrate.ts'
 import { addModels } from './models.ts'
 import { addPredict } from './predict.ts'
 import { addProcesses } from './processes.ts'
@@ -23,6 +24,7 @@ addModels(program)
 addValidate(program)
 addBless(program)
 addCheckConfig(program)
+addMigrate(program)
 addWebhooks(program)
 addProcesses(program)
 
