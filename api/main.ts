@@ -67,7 +67,7 @@ export async function startApi(config: ApiConfig, parts: ApiParts): Promise<Runn
     namespace,
     taskQueue,
   }
-  const validations = makeValidationService(store.validations, temporal)
+  const validations = makeValidationService(store.validations, temporal, config.runners)
   const lifecycle = startLifecycle({
     store,
     held,

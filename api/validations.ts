@@ -13,14 +13,23 @@ import { durationMs } from '../contracts/durations.ts'
 import { ServiceError } from '../contracts/errors.ts'
 import { guardQueueOf, validationQueueOf, workflowNames } from '../contracts/names.ts'
 import type { ValidationRequest } from '../contracts/validation.ts'
+import { type PlatformKind, platformKinds } from '../contracts/validation-serving.ts'
 import type { ScheduleView, ValidationSchedule } from '../contracts/validation-wire.ts'
 import type { StoredValidation, ValidationStore } from '../records/store.ts'
 import { tracedStarts } from '../tracing/temporal.ts'
 import type { validation } from '../workflows/validation.ts'
 import type { TemporalApiOptions } from './temporal.ts'
 
+/** What this deployment lets validations use. */
+export interface ValidationRules {
+  kinds: readonly PlatformKind[]
+  /** False: all, because only this machine is to reach the API. */
+  named: boolean
+}
+
 export interface ValidationService {
   readonly store: ValidationStore
+  readonly rules: ValidationRules
   /** Accepts durably. Throws `temporal_unavailable`, `store_unavailable`. */
   submit(spec: ValidationRequest, schedule?: ValidationSchedule): Promise<StoredValidation>
   /** Asks the workflow to end; the jobs are stopped first. Throws `not_found`, `conflict` for one that has ended. */
@@ -38,6 +47,7 @@ const startDeadlineMs = 10_000
 export function makeValidationService(
   store: ValidationStore,
   options: TemporalApiOptions,
+  rules: ValidationRules = { kinds: platformKinds, named: false },
 ): ValidationService {
   const connection = Connection.lazy(options.connection)
   const client = new Client({
@@ -136,6 +146,7 @@ export function makeValidationService(
 
   return {
     store,
+    rules,
 
     async submit(spec, wanted) {
       if (wanted !== undefined) specOf(wanted)

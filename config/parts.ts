@@ -166,9 +166,9 @@ const secretPrefix = 'PERDURE_SECRET_'
 
 /**
  * Platforms that validations may use. A validation runs what its sender says, where the worker may: while strangers may
- * reach the API, none that the operator has not named.
+ * reach the API, none that the operator has not named. `named`: the operator has said which.
  */
-export function runners(read: Reader): readonly RunnerKind[] {
+export function runners(read: Reader): { kinds: readonly RunnerKind[]; named: boolean } {
   const named = read('PERDURE_RUNNERS')
   const isPrivate = loopback.test(read('HTTP_SERVER_ADDRESS').host)
   if (!isPrivate && named !== undefined && named.length > 0) {
@@ -176,14 +176,12 @@ export function runners(read: Reader): readonly RunnerKind[] {
       `PERDURE_RUNNERS: whoever reaches the API may run what they like through ${named.join(' and ')}`,
     )
   }
-  return named ?? (isPrivate ? runnerKinds : [])
+  return { kinds: named ?? (isPrivate ? runnerKinds : []), named: named !== undefined }
 }
 
 export function runner(read: Reader, env: Env) {
   return {
-    kinds: runners(read),
-    /** True once an operator has said which: what is offered is then meant to work. */
-    named: read.given('PERDURE_RUNNERS'),
+    ...runners(read),
     waitMs: read('PERDURE_RUNNER_WAIT'),
     host: read('PERDURE_RUNNER_HOST') || hostname(),
     dockerHost: read('DOCKER_HOST'),

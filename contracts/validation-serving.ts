@@ -197,6 +197,12 @@ export const Platform = z.discriminatedUnion('kind', [
 ])
 export type Platform = z.infer<typeof Platform>
 export type PlatformKind = Platform['kind']
+export const platformKinds = [
+  'process',
+  'docker',
+  'kubernetes',
+  'endpoint',
+] as const satisfies readonly PlatformKind[]
 export type PlatformOf<K extends PlatformKind> = Extract<Platform, { kind: K }>
 
 export const ServingSpec = z.strictObject({

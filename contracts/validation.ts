@@ -4,7 +4,7 @@ import { ServiceError } from './errors.ts'
 import { Budgets } from './validation-budgets.ts'
 import { faultsAcross } from './validation-faults.ts'
 import { Examples, Gates, Golden, Load, RequestSpec } from './validation-requests.ts'
-import { Limits, ServingSpec } from './validation-serving.ts'
+import { Limits, type PlatformKind, platformKinds, ServingSpec } from './validation-serving.ts'
 
 export const Model = z
   .strictObject({
@@ -65,12 +65,24 @@ export type ParsedValidation =
   | { spec: ValidationRequest; faults?: never }
   | { spec?: never; faults: ConfigFault[] }
 
-/** Reads a validation request. Never throws. */
-export function parseValidation(input: unknown): ParsedValidation {
+/** Reads a validation request; `accepted`: platforms that this deployment lets it use. Never throws. */
+export function parseValidation(
+  input: unknown,
+  accepted: readonly PlatformKind[] = platformKinds,
+): ParsedValidation {
   const shape = ValidationRequest.safeParse(input)
-  if (shape.success) return { spec: shape.data }
-  return { faults: shape.error.issues.flatMap(faultsOf) }
+  const kind = Kind.safeParse(input).data?.servingSpec.platform.kind
+  const faults = shape.error?.issues.flatMap(faultsOf) ?? []
+  if (kind !== undefined && !accepted.includes(kind)) {
+    const those = accepted.length === 0 ? 'none' : accepted.join(', ')
+    const message = `${kind} is not accepted here: PERDURE_RUNNERS names ${those}`
+    faults.push({ field: 'servingSpec.platform.kind', message })
+  }
+  return shape.success && faults.length === 0 ? { spec: shape.data } : { faults }
 }
+
+/** What of a request with other faults still tells where it would run. */
+const Kind = z.object({ servingSpec: z.object({ platform: z.object({ kind: z.enum(platformKinds) }) }) })
 
 /** The same as one `CONFIG_INVALID` error whose message lists every fault. */
 export function configInvalid(faults: readonly ConfigFault[]): ServiceError {

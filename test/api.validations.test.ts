@@ -6,13 +6,14 @@ import { startTestApi } from './support/api-app.ts'
 import { blessingFor, storeBlessing } from './support/blessings.ts'
 import { candidateRequest, patience, startValidations } from './support/validations.ts'
 
-async function startApi(options: { worker?: boolean } = {}) {
+async function startApi(options: Parameters<typeof startValidations>[0] = {}) {
   const world = await startValidations({ worker: false, ...options })
   const api = await startTestApi()
   const app = makeApp({ ...api.deps, metrics: makeMetrics(), validations: world.service }, api.settings)
-  const call = async (method: string, path: string, body?: unknown) => {
+  const call = async (method: string, path: string, body?: unknown, headers?: Record<string, string>) => {
     const response = await app.request(path, {
       method,
+      ...(headers && { headers }),
       ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
     })
     const text = await response.text()
@@ -70,6 +71,39 @@ describe('POST /v1/validations', () => {
       expect.arrayContaining(['servingSpec.binary.image', 'requestSpec']),
     )
     expect(await store.validations.list({ limit: 10 })).toEqual([])
+  })
+
+  test('a platform that this deployment does not accept is a fault of its field, beside the others', async () => {
+    const { call, store } = await startApi({ rules: { kinds: ['kubernetes'], named: true } })
+    const refused = await call('POST', '/v1/validations', candidateRequest())
+    expectProblem(refused, 400, 'CONFIG_INVALID')
+    const message = 'process is not accepted here: PERDURE_RUNNERS names kubernetes'
+    expect(refused.body.faults).toEqual([{ field: 'servingSpec.platform.kind', message }])
+    const both = await call('POST', '/v1/validations', { ...candidateRequest(), surprise: true })
+    expect(both.body.faults.map(({ field }: { field: string }) => field)).toEqual([
+      'surprise',
+      'servingSpec.platform.kind',
+    ])
+    expect(await store.validations.list({ limit: 10 })).toEqual([])
+  })
+
+  test('a page of another site in this machine’s browser starts nothing', async () => {
+    const host = '127.0.0.1:8000'
+    const { call, store } = await startApi()
+    for (const headers of [
+      { host, origin: 'https://example.com' },
+      { host, origin: 'null' },
+      // A name of theirs that resolves to this machine.
+      { host: 'example.com:8000', origin: 'http://example.com:8000' },
+    ]) {
+      expectProblem(await call('POST', '/v1/validations', candidateRequest(), headers), 422, 'invalid_header')
+    }
+    expect(await store.validations.list({ limit: 10 })).toEqual([])
+    const own = { host, origin: `http://${host}` }
+    expect((await call('POST', '/v1/validations', candidateRequest(), own)).status).toBe(202)
+    const open = await startApi({ rules: { kinds: ['process'], named: true } })
+    const proxied = { host: 'perdure.example.com', origin: 'https://perdure.example.com' }
+    expect((await open.call('POST', '/v1/validations', candidateRequest(), proxied)).status).toBe(202)
   })
 
   test('a body that is no JSON object is refused', async () => {

@@ -309,11 +309,12 @@ describe('warnings', () => {
     const open = { HTTP_SERVER_ADDRESS: '0.0.0.0:8000' }
     const all = ['process', 'docker', 'kubernetes', 'endpoint']
     expect(loadStart({}).runner).toMatchObject({ kinds: all, named: false, waitMs: 60_000 })
-    expect(loadApi({}).runners).toEqual(all)
-    expect(loadApi(open).runners).toEqual([])
+    expect(loadApi({}).runners).toEqual({ kinds: all, named: false })
+    expect(loadApi(open).runners.kinds).toEqual([])
     expect(loadWorker(open).runner.kinds).toEqual([])
     const named = loadStart({ ...open, PERDURE_RUNNERS: 'kubernetes, endpoint' })
-    expect([named.runners, named.runner.kinds]).toEqual(Array(2).fill(['kubernetes', 'endpoint']))
+    expect(named.runners).toEqual({ kinds: ['kubernetes', 'endpoint'], named: true })
+    expect(named.runner).toMatchObject(named.runners)
     expect(named.warnings.filter((line) => line.startsWith('PERDURE_RUNNERS'))).toEqual([
       'PERDURE_RUNNERS: whoever reaches the API may run what they like through kubernetes and endpoint',
     ])

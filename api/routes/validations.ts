@@ -15,6 +15,7 @@ import type { StoredValidation } from '../../records/store.ts'
 import { readJsonObject } from '../body.ts'
 import { jsonRequest, ok, problems } from '../described.ts'
 import { errorResponse } from '../errors.ts'
+import { refuseForeignPages } from '../foreign-pages.ts'
 import { json } from '../record.ts'
 import { type Api, type ApiContext, type ApiDeps, type ApiSettings, mount } from '../surface.ts'
 import type { ValidationService } from '../validations.ts'
@@ -29,7 +30,7 @@ const createRouteOf = createRoute({
   summary: 'Validate a model server',
   description: 'The body is a validation file as JSON; `schedule` repeats it.',
   request: jsonRequest(ValidationRequest.and(z.object({ schedule: ValidationSchedule.optional() }))),
-  responses: { 202: ok(ValidationView, 'Accepted; it runs by itself'), ...problems(400, 413, 503) },
+  responses: { 202: ok(ValidationView, 'Accepted; it runs by itself'), ...problems(400, 413, 422, 503) },
 })
 const listRoute = createRoute({
   method: 'get',
@@ -88,7 +89,7 @@ const repeatRoute = createRoute({
   description:
     'Each run is a validation of its own, with the spec of this one. Replaces an earlier schedule.',
   request: { params, ...jsonRequest(ValidationSchedule) },
-  responses: { 200: ok(ScheduleView, 'The schedule'), ...problems(400, 404, 503) },
+  responses: { 200: ok(ScheduleView, 'The schedule'), ...problems(400, 404, 422, 503) },
 })
 const scheduleRoute = createRoute({
   method: 'get',
@@ -111,7 +112,7 @@ export function mountValidations(
   settings: ApiSettings,
   service: ValidationService,
 ): void {
-  const { store } = service
+  const { store, rules } = service
   const idOf = (c: ApiContext) => c.req.param('id') ?? ''
 
   async function known(c: ApiContext): Promise<StoredValidation> {
@@ -121,8 +122,9 @@ export function mountValidations(
   }
 
   mount(app, deps, createRouteOf, 'modern', async (c) => {
+    refuseForeignPages(c, !rules.named)
     const { schedule, ...request } = await readJsonObject(c, settings.maxBodyBytes)
-    const { spec, faults } = parseValidation(request)
+    const { spec, faults } = parseValidation(request, rules.kinds)
     const repeated = schedule === undefined ? undefined : scheduleIn(schedule)
     if (faults !== undefined) {
       return errorResponse(configInvalid(faults), 'modern', deps.log, { members: { faults } })
@@ -171,6 +173,7 @@ export function mountValidations(
   })
 
   mount(app, deps, repeatRoute, 'modern', async (c) => {
+    refuseForeignPages(c, !rules.named)
     const { id } = await known(c)
     return json(await service.repeat(id, scheduleIn(await readJsonObject(c, settings.maxBodyBytes))))
   })

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Client, Connection } from '@temporalio/client'
 import { expect, inject, onTestFinished, vi } from 'vitest'
-import { makeValidationService, type ValidationService } from '../../api/validations.ts'
+import { makeValidationService, type ValidationRules, type ValidationService } from '../../api/validations.ts'
 import { parseValidation, type ValidationRequest } from '../../contracts/validation.ts'
 import { makeHeldCalls } from '../../records/held-calls.ts'
 import { openSqliteStore } from '../../records/sqlite.ts'
@@ -81,7 +81,9 @@ export const doubling = {
   outputs: { doubled: { data: [2, 4], shape: [2], datatype: 'FP64' } },
 }
 
-export async function startValidations(options: { worker?: boolean } = {}): Promise<Validations> {
+export async function startValidations(
+  options: { worker?: boolean; rules?: ValidationRules } = {},
+): Promise<Validations> {
   installRuntimeOnce()
   const dataDir = temporaryFolder('validations')
   const address = inject('temporalAddress')
@@ -93,11 +95,11 @@ export async function startValidations(options: { worker?: boolean } = {}): Prom
   const held = makeHeldCalls(store)
   const connection = await Connection.connect({ address })
   const client = new Client({ connection })
-  const service = makeValidationService(store.validations, {
-    connection: { address },
-    namespace: 'default',
-    taskQueue,
-  })
+  const service = makeValidationService(
+    store.validations,
+    { connection: { address }, namespace: 'default', taskQueue },
+    options.rules,
+  )
   const runners = makeRunners({ process: { root: jobsRoot, env: { PATH: process.env.PATH ?? '' } } })
   const running: Workers[] = []
 
