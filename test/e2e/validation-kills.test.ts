@@ -25,8 +25,8 @@ interface Site {
   untilEnded(id: string): Promise<ValidationDetailView>
 }
 
-async function startSite(): Promise<Site> {
-  const deployment = await makeDeployment({ env: { PERDURE_RUNNER_HOST: 'kills' } })
+async function startSite(env: Record<string, string> = {}): Promise<Site> {
+  const deployment = await makeDeployment({ env: { PERDURE_RUNNER_HOST: 'kills', ...env } })
   const worker = await deployment.startWorker()
   await deployment.startApi()
   const site: Site = {
@@ -157,4 +157,30 @@ test('a worker told to stop takes its job along, and the next one tries again', 
     { n: 2, outcome: 'passed' },
   ])
   expect(readdirSync(site.jobsRoot)).toHaveLength(2)
+}, 180_000)
+
+test('a host whose worker is away: PLATFORM_UNAVAILABLE after its time, and its job is stopped when a worker is back', async () => {
+  const site = await startSite({ PERDURE_RUNNER_WAIT: '3s' })
+  const id = await site.validate(candidateRequest({ LOAD_MS: '60000' }, once))
+  await site.reaches(id, 'loading')
+  // Another host, which can end the validation but not its job.
+  await site.deployment.startWorker({ PERDURE_RUNNER_HOST: 'elsewhere' })
+  await site.worker.kill()
+  const ended = await site.untilEnded(id)
+  expect(ended).toMatchObject({
+    verdict: 'ERROR',
+    error: { class: 'PLATFORM_UNAVAILABLE', message: 'no worker of the host takes work' },
+  })
+  const blessing = await fetch(`${site.deployment.baseUrl}/v1/blessings/${ended.blessing}`)
+  expect(await blessing.json()).toMatchObject({
+    binaries: [
+      { attempts: [{ errorClass: 'PLATFORM_UNAVAILABLE', outcome: 'failed', cleanup: { gone: false } }] },
+    ],
+    warnings: [expect.stringContaining('CLEANUP_FAILED')],
+  })
+  expect(await jobsIn(site.jobsRoot)).toMatchObject([{ alive: true }])
+  await site.deployment.startWorker()
+  const cleanup = (await site.deployment.client()).workflow.getHandle(`${id}-cleanup-0-1`)
+  expect(await cleanup.result()).toEqual({ gone: true })
+  await expectJobsGone(site, 1)
 }, 180_000)

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Client, Connection } from '@temporalio/client'
 import { expect, inject, onTestFinished, vi } from 'vitest'
-import { freePorts } from '../../dev/free-ports.ts'
+import { lastingPorts } from '../../dev/free-ports.ts'
 import { startTemporal, type TemporalServer } from '../../dev/temporal-server.ts'
 import { temporaryFolder } from './folders.ts'
 import type { Production } from './production.ts'
@@ -59,7 +59,8 @@ export interface Deployment {
   modelsFileOf(...names: string[]): string
   /** `which`: an index of `baseUrls`. */
   startApi(which?: number): Promise<Part>
-  startWorker(): Promise<Part>
+  /** `env`: what is different for this one. */
+  startWorker(env?: Record<string, string>): Promise<Part>
   /** Some other program of the repository in the deployment's environment, arguments behind it. */
   launch(program: string, ...args: string[]): Part
   /** The API answers /ready with 200. */
@@ -86,7 +87,7 @@ export const startWithin = { timeout: 60_000, interval: 50 }
 
 export async function makeDeployment(options: DeploymentOptions = {}): Promise<Deployment> {
   const dataDir = temporaryFolder('deployment')
-  const [temporalPort, ...apiPorts] = await freePorts(1 + (options.apis ?? 1))
+  const [temporalPort, ...apiPorts] = await lastingPorts(1 + (options.apis ?? 1))
   const platform = await startScriptedServer(options.platform ?? echo)
   onTestFinished(() => platform.close())
 
@@ -178,8 +179,8 @@ export async function makeDeployment(options: DeploymentOptions = {}): Promise<D
       await ready(part, which)
       return part
     },
-    async startWorker() {
-      const part = launch('worker/main.ts')
+    async startWorker(more = {}) {
+      const part = launchWith(more, 'worker/main.ts')
       // Whether it polls shows in what it does; a test that needs to know waits for that.
       return part
     },
