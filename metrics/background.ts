@@ -1,5 +1,6 @@
 /** What is counted of work beside the predictions: webhook deliveries, validations. */
 import { Counter, Histogram, type Registry } from 'prom-client'
+import { verdicts } from '../contracts/validation-verdict.ts'
 
 export interface BackgroundMetrics {
   /** One try; `waiting` = it is tried again. */
@@ -28,6 +29,9 @@ export function makeBackgroundMetrics(registers: Registry[]): BackgroundMetrics 
     buckets: minutes,
     registers,
   })
+  // Shown from the start: a rate of nothing is 0, not absent.
+  for (const outcome of ['succeeded', 'waiting', 'failed', 'gone']) deliveries.inc({ outcome }, 0)
+  for (const verdict of verdicts) validations.inc({ verdict }, 0)
   return {
     delivery: (outcome) => deliveries.inc({ outcome }),
     validationEnded(verdict, seconds) {

@@ -72,7 +72,7 @@ export function makeBacklogMetrics(registers: Registry[]): BacklogMetrics {
         ({ outbox }) => outbox,
       ],
       [
-        gauge('outbox_oldest_seconds', 'Age of the oldest of them'),
+        gauge('outbox_oldest_seconds', 'Age of the oldest message that is not sent yet'),
         ({ oldestOutboxAt }) => ageOf(oldestOutboxAt),
       ],
       [
@@ -91,7 +91,10 @@ export function makeBacklogMetrics(registers: Registry[]): BacklogMetrics {
         ? undefined
         : ([
             [labeled('task_queue_backlog', 'Tasks in Temporal that no worker has taken'), 'tasks'],
-            [labeled('task_queue_backlog_age_seconds', 'Age of the oldest of them'), 'ageSeconds'],
+            [
+              labeled('task_queue_backlog_age_seconds', 'Age of the oldest task that no worker has taken'),
+              'ageSeconds',
+            ],
             [labeled('task_queue_pollers', 'Pollers that Temporal has seen in the last minutes'), 'pollers'],
           ] as const)
 

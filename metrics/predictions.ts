@@ -32,7 +32,9 @@ export interface PlatformCall {
 }
 
 /** Who asked for the end of a prediction that had not ended: a caller, `/delete_pending`, Temporal's interface. */
-export type CancelSource = 'caller' | 'delete_pending' | 'operator'
+export type CancelSource = (typeof cancelSources)[number]
+
+const cancelSources = ['caller', 'delete_pending', 'operator'] as const
 
 export interface PredictionMetrics {
   finished(prediction: Finished): void
@@ -112,6 +114,9 @@ export function makePredictionMetrics(registers: Registry[]): PredictionMetrics 
     help: 'Requests answered with the prediction of an earlier one',
     registers,
   })
+
+  // Shown from the start: a rate of nothing is 0, not absent.
+  for (const by of cancelSources) cancels.inc({ by }, 0)
 
   return {
     finished({ modelName: model, platform, status, runningTime, createdAt, startedAt, endedAt, queueId }) {

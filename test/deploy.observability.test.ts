@@ -2,16 +2,18 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { parse } from 'yaml'
 import { z } from 'zod'
-import { serveHttp } from '../api/server.ts'
 import { freePorts, loopback } from '../dev/free-ports.ts'
 import { findExecutable } from '../scripts/run.mjs'
-import { startTestApi } from './support/api-app.ts'
+import { type Deployment, echo, makeDeployment } from './support/deployment.ts'
+import { describedMetrics } from './support/described-metrics.ts'
 import { temporaryFolder } from './support/folders.ts'
 import { requirement } from './support/require.ts'
+import { json } from './support/scripted-server.ts'
 import { start, until } from './support/started.ts'
 
 const root = fileURLToPath(new URL('../', import.meta.url))
@@ -34,16 +36,21 @@ const Rules = z.object({
 const Dashboard = z.object({
   uid: z.literal('perdure'),
   panels: z.array(
-    z.object({
-      title: z.string(),
-      datasource: z.object({ uid: z.string() }),
-      targets: z.array(z.object({ expr: z.string() })).min(1),
-    }),
+    z.discriminatedUnion('type', [
+      z.object({ type: z.literal('row'), title: z.string() }),
+      z.object({
+        type: z.literal('timeseries'),
+        title: z.string(),
+        datasource: z.object({ uid: z.string() }),
+        targets: z.array(z.object({ expr: z.string() })).min(1),
+      }),
+    ]),
   ),
 })
 
 const alerts = Rules.parse(parse(read('deploy/prometheus/alerts.yml'))).groups.flatMap(({ rules }) => rules)
-const { panels } = Dashboard.parse(JSON.parse(read('deploy/grafana/perdure.json')))
+const { panels: all } = Dashboard.parse(JSON.parse(read('deploy/grafana/perdure.json')))
+const panels = all.filter((panel) => panel.type === 'timeseries')
 const queries = [
   ...alerts.map(({ alert, expr }): [string, string] => [alert, expr]),
   ...panels.flatMap(({ title, targets }) => targets.map(({ expr }): [string, string] => [title, expr])),
@@ -51,7 +58,7 @@ const queries = [
 
 describe('what is watched', () => {
   test.each(queries)('%s: every metric and label is one that a process shows', async (_, expr) => {
-    const shown = await metricsOfAnApi()
+    const shown = await shownMetrics()
     const used = namesIn(expr)
     expect(used.metrics.length).toBeGreaterThan(0)
     for (const name of used.metrics) expect([...shown.keys()], name).toContain(name)
@@ -97,24 +104,24 @@ tools.test('Prometheus accepts its settings, the alert rules and every query of 
 const prometheus = findExecutable('prometheus')
 const server = requirement('promtool', () => prometheus !== undefined || 'prometheus is not installed')
 
-/** Counted by workers and by what ends predictions: an API that has seen none shows the names without values. */
-const countedElsewhere = /predictions_total|prediction_total|platform_calls|webhook_deliveries/
-
 server.test(
-  'a real Prometheus that scrapes an API answers every query and evaluates every rule',
+  'a real Prometheus that scrapes an API and a worker at work answers every query with data and evaluates every rule',
   async () => {
-    const { app, post, waiting } = await startTestApi()
-    await waiting()
-    const api = await serveHttp(app, { host: loopback, port: 0 })
-    onTestFinished(() => api.close())
+    const [workerPort, port] = await freePorts(2)
+    const deployment = await workingDeployment(`${loopback}:${workerPort}`)
     const folder = temporaryFolder('prometheus')
-    const [port] = await freePorts(1)
+    const jobs = {
+      'perdure-api': new URL(deployment.baseUrl).host,
+      'perdure-worker': `${loopback}:${workerPort}`,
+    }
+    const provided = Scraped.parse(parse(read('deploy/compose/prometheus.yml'))).scrape_configs
     const settings = {
       global: { scrape_interval: '1s', evaluation_interval: '1s' },
       rule_files: [join(root, 'deploy/prometheus/alerts.yml')],
-      scrape_configs: [
-        { job_name: 'perdure-api', static_configs: [{ targets: [`${loopback}:${api.port}`] }] },
-      ],
+      scrape_configs: Object.entries(jobs).map(([job_name, target]) => {
+        expect(provided.map((one) => one.job_name)).toContain(job_name)
+        return { job_name, static_configs: [{ targets: [target] }] }
+      }),
     }
     writeFileSync(join(folder, 'prometheus.yml'), JSON.stringify(settings))
     const args = ['--config.file=prometheus.yml', '--storage.tsdb.path=data']
@@ -128,34 +135,83 @@ server.test(
     const url = `http://${loopback}:${port}`
     await until([running], 'Prometheus is ready', async () => (await fetch(`${url}/-/ready`)).ok)
 
-    for (const [title, expr] of queries.slice(alerts.length)) {
-      const query = expr.replaceAll('$__rate_interval', '30s')
-      await vi.waitFor(
-        async () => {
-          await post('/v1/predict', { model_name: 'm', inputs: {} })
+    const stopWork = keepBusy(deployment)
+    onTestFinished(stopWork)
+    const empty = new Map(queries.slice(alerts.length).map(([title, expr]) => [expr, title]))
+    await vi.waitFor(
+      async () => {
+        for (const expr of empty.keys()) {
+          const query = expr.replaceAll('$__rate_interval', '30s')
           const answer = await fetch(`${url}/api/v1/query?query=${encodeURIComponent(query)}`)
-          const body = Answer.parse(await answer.json())
-          expect(body.status, title).toBe('success')
-          if (!countedElsewhere.test(expr)) expect(body.data.result.length, title).toBeGreaterThan(0)
-        },
-        { timeout: 40_000, interval: 250 },
-      )
-    }
+          const { status, data } = Answer.parse(await answer.json())
+          expect(status, expr).toBe('success')
+          if (data.result.length > 0) empty.delete(expr)
+        }
+        expect([...empty.values()]).toEqual([])
+      },
+      { timeout: 90_000, interval: 500 },
+    )
+    await stopWork()
     await vi.waitFor(
       async () => {
         const { data } = RuleStates.parse(await (await fetch(`${url}/api/v1/rules`)).json())
         const states = data.groups.flatMap(({ rules }) => rules)
         expect(states.map(({ name }) => name)).toEqual(alerts.map(({ alert }) => alert))
         for (const { name, health } of states) expect(health, name).toBe('ok')
+        const stateOf = (alert: string) => states.find(({ name }) => name === alert)?.state
         // One waits and none runs: what the rule is there for.
-        expect(states.find(({ name }) => name === 'PerdureQueueDoesNotMove')?.state).toBe('pending')
-        expect(states.find(({ name }) => name === 'PerdureApiDown')?.state).toBe('inactive')
+        expect(stateOf('PerdureQueueDoesNotMove')).toBe('pending')
+        for (const alert of ['PerdureApiDown', 'PerdureWorkerDown', 'PerdureNoWorker'])
+          expect(stateOf(alert), alert).toBe('inactive')
       },
-      { timeout: 40_000, interval: 250 },
+      { timeout: 60_000, interval: 250 },
     )
   },
-  120_000,
+  240_000,
 )
+
+const Scraped = z.object({ scrape_configs: z.array(z.object({ job_name: z.string() })) })
+
+/** An API and a worker; of the platform's answers some are errors that are worth another try, some never come. */
+async function workingDeployment(metricsAddress: string): Promise<Deployment> {
+  let calls = 0
+  const deployment = await makeDeployment({
+    env: { PERDURE_METRICS_ADDRESS: metricsAddress },
+    platform(call, response, request) {
+      if (call.body.includes('"inputs":[0]')) return
+      calls++
+      if (calls % 5 === 0) json({ error: 'busy' }, 503)(call, response, request)
+      else echo(call, response, request)
+    },
+  })
+  await deployment.startWorker()
+  await deployment.startApi()
+  return deployment
+}
+
+/** Predictions, and cancels of some that run; when it is stopped the queue is paused and one waits. */
+function keepBusy(deployment: Deployment): () => Promise<void> {
+  const stop = new AbortController()
+  const post = (path: string) => fetch(`${deployment.baseUrl}${path}`, { method: 'POST' })
+  const work = async () => {
+    for (let n = 1; !stop.signal.aborted; n++) {
+      const { id } = await deployment.submit(0)
+      await deployment.submit(n)
+      await delay(500)
+      await post(`/cancel/${id}`)
+    }
+    await post('/pause')
+    await deployment.submit(1)
+  }
+  let stopped: Promise<void> | undefined
+  const working = work()
+  working.catch(() => undefined)
+  return () => {
+    stop.abort()
+    stopped ??= working
+    return stopped
+  }
+}
 
 const Answer = z.object({ status: z.string(), data: z.object({ result: z.array(z.unknown()) }) })
 const RuleStates = z.object({
@@ -170,35 +226,17 @@ function check(...args: string[]): void {
   execFileSync(promtool ?? '', ['check', ...args], { stdio: 'pipe', timeout: 30_000 })
 }
 
-/** Names of all metrics with their labels, as a running API shows them; `up` is Prometheus' own. */
-async function metricsOfAnApi(): Promise<Map<string, string[]>> {
-  const { get, post } = await startTestApi()
-  await post('/v1/predict', { model_name: 'm', inputs: {} })
-  const text = await (await get('/metrics')).text()
+/** Names of all metrics with their labels: what a process registers, and the SDK's; `up` is Prometheus' own. */
+async function shownMetrics(): Promise<Map<string, string[]>> {
   const shown = new Map<string, string[]>([['up', []]])
-  for (const [, name = '', type] of text.matchAll(/^# TYPE (\S+) (\S+)$/gm)) {
+  for (const { name, type, labels } of await describedMetrics()) {
     const names = type === 'histogram' ? ['_bucket', '_sum', '_count'].map((end) => name + end) : [name]
-    // A family without samples yet shows no labels: those that the code declares.
-    for (const one of names) shown.set(one, declaredLabels[name] ?? labelsOf(text, one))
+    for (const one of names) shown.set(one, labels)
   }
   return shown
 }
 
-const byModel = ['model', 'platform']
-const declaredLabels: Record<string, string[]> = {
-  predictions_total: [...byModel, 'status'],
-  prediction_total_seconds: byModel,
-  platform_calls_total: [...byModel, 'code'],
-  webhook_deliveries_total: ['outcome'],
-}
-
-function labelsOf(text: string, name: string): string[] {
-  return [...text.matchAll(new RegExp(`^${name}\\{([^}]*)\\}`, 'gm'))].flatMap(([, labels = '']) =>
-    [...labels.matchAll(/(\w+)=/g)].map(([, label = '']) => label),
-  )
-}
-
-const functions = /^(?:absent|and|by|histogram_quantile|max|on|rate|sum|unless)$/
+const functions = /^(?:absent|and|by|histogram_quantile|increase|max|on|rate|sum|unless)$/
 
 /** Names in a query: what stands in braces and behind by or on are labels, the rest are metrics. */
 function namesIn(expr: string): { metrics: string[]; labels: string[] } {
