@@ -50,6 +50,13 @@ const required = ['temporal.address=temporal:7233', 'secret.values.DATABASE_URL=
 const everything = [
   ...['records.enabled=true', 'model.enabled=true', 'worker.keda.enabled=true'],
   ...['worker.kubernetesRunner=true', 'data.existingClaim=perdure'],
+  ...['database.secret.name=perdure-app', 'migrate.enabled=true', 'temporal.tls.secret=temporal-client'],
+  ...['models.iris.platform=v2', 'models.iris.address=iris:8080'],
+  ...[
+    'api.ingress.enabled=true',
+    'api.ingress.host=perdure.example.com',
+    'api.ingress.tlsSecret=perdure-tls',
+  ],
 ]
 
 /** What Helm makes of the chart. Throws what Helm says. */
@@ -76,6 +83,8 @@ needsHelm.describe('the Helm chart', () => {
     expect(() => render()).toThrow('temporal.address')
     expect(() => render('temporal.address=t:7233')).toThrow('secret.values.DATABASE_URL')
     expect(() => render('temporal.address=t:7233', 'secret.existing=mine')).not.toThrow()
+    expect(() => render(...required, 'migrate.enabled=true')).toThrow('migrate.enabled')
+    expect(() => render(...required, 'api.ingress.enabled=true')).toThrow('api.ingress.host')
   })
 
   test('by default runs two APIs and two workers and nothing else', () => {
@@ -107,6 +116,38 @@ needsHelm.describe('the Helm chart', () => {
         expect(container.livenessProbe === undefined, name).toBe(name.endsWith('worker'))
         for (const entry of container.env) expect(keys).toHaveProperty([entry.name])
       }
+    }
+  })
+
+  test('the address of the database comes from a Secret of its own where one is named', () => {
+    const source = { secretKeyRef: { name: 'perdure-app', key: 'uri' } }
+    const objects = render('temporal.address=t:7233', 'database.secret.name=perdure-app')
+    for (const [name, { template }] of podsOf(objects)) {
+      const { env } = template.spec.containers[0]!
+      expect(env, name).toContainEqual({ name: 'DATABASE_URL', valueFrom: source })
+    }
+    const mine = render('temporal.address=t:7233', 'secret.existing=mine')
+    expect(mine.filter(({ kind }) => kind === 'Secret')).toEqual([])
+  })
+
+  test('every value is in the chart’s own page, and nothing else is', () => {
+    const page = readFileSync(`${chart}/README.md`, 'utf8')
+    const values: unknown = parse(readFileSync(`${chart}/values.yaml`, 'utf8'))
+    const rows = page.split('\n').filter((line) => line.startsWith('| `'))
+    const named = rows.flatMap((row) =>
+      [...(row.split('|')[1] ?? '').matchAll(/`([^`]+)`/g)].map(([, name]) => name),
+    )
+    for (const name of named) {
+      const value = (name ?? '')
+        .split('.')
+        .reduce<unknown>((object, key) => Reflect.get(Object(object), key), values)
+      expect(value, name).not.toBeUndefined()
+    }
+    for (const path of leavesOf(values)) {
+      expect(
+        named.some((name) => path === name || path.startsWith(`${name}.`) || coveredBy(rows, path)),
+        path,
+      ).toBe(true)
     }
   })
 
@@ -143,6 +184,19 @@ needsHelm.describe('the Helm chart', () => {
   })
 })
 
+/** `records.replicas` is said in the row of `records.enabled`. */
+function coveredBy(rows: string[], path: string): boolean {
+  const [part = '', name = ''] = path.split('.')
+  return rows.some((row) => row.startsWith(`| \`${part}.enabled\``) && row.includes(`\`${name}\``))
+}
+
+function leavesOf(values: unknown, path = ''): string[] {
+  if (typeof values !== 'object' || values === null || Array.isArray(values)) return [path]
+  const entries = Object.entries(values)
+  if (entries.length === 0) return [path]
+  return entries.flatMap(([key, value]) => leavesOf(value, path === '' ? key : `${path}.${key}`))
+}
+
 const both = needsHelm.available ? kubernetes : needsHelm
 
 both.describe('the chart on a real API server', () => {
@@ -159,6 +213,8 @@ both.describe('the chart on a real API server', () => {
     ServiceAccount: '/api/v1/namespaces/default/serviceaccounts',
     Deployment: '/apis/apps/v1/namespaces/default/deployments',
     PodDisruptionBudget: '/apis/policy/v1/namespaces/default/poddisruptionbudgets',
+    Ingress: '/apis/networking.k8s.io/v1/namespaces/default/ingresses',
+    Job: '/apis/batch/v1/namespaces/default/jobs',
     NetworkPolicy: '/apis/networking.k8s.io/v1/namespaces/default/networkpolicies',
     Role: '/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles',
     RoleBinding: '/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings',
@@ -183,4 +239,34 @@ both.describe('the chart on a real API server', () => {
     const [scaled] = render(...required, ...everything).filter(({ kind }) => kind === 'ScaledObject')
     await vi.waitFor(() => accepts(scaled!), { timeout: 60_000, interval: 250 })
   }, 120_000)
+
+  test('is installed, upgraded and uninstalled', async () => {
+    const run = (...args: string[]) =>
+      execFileSync(helm ?? '', args, {
+        encoding: 'utf8',
+        env: { ...process.env, KUBECONFIG: api.kubeconfigPath },
+        timeout: 60_000,
+        stdio: ['ignore', 'pipe', 'pipe'],
+      })
+    const settings = ['--set', 'temporal.address=temporal:7233', '--set', 'secret.existing=perdure-secrets']
+    const concurrency = async () => {
+      const worker = Pods.parse(
+        z
+          .object({ spec: z.unknown() })
+          .parse(await api.call('GET', `${collections.Deployment}/perdure-worker`)).spec,
+      )
+      return worker.template.spec.containers[0]?.env.find(({ name }) => name === 'WORKER_CONCURRENCY')
+    }
+    run('install', 'perdure', chart, ...settings)
+    expect(await concurrency()).toMatchObject({ value: '4' })
+    run('upgrade', 'perdure', chart, ...settings, '--set', 'worker.concurrency=16')
+    expect(await concurrency()).toMatchObject({ value: '16' })
+    run('uninstall', 'perdure')
+    for (const kind of ['Deployment', 'Service', 'ConfigMap', 'NetworkPolicy', 'PodDisruptionBudget']) {
+      const { items } = z
+        .object({ items: z.array(z.object({ metadata: z.object({ name: z.string() }) })) })
+        .parse(await api.call('GET', collections[kind] ?? ''))
+      expect(items.filter(({ metadata }) => metadata.name.startsWith('perdure'))).toEqual([])
+    }
+  }, 180_000)
 })

@@ -20,7 +20,7 @@ app.kubernetes.io/managed-by: {{ (index . 0).Release.Service }}
 helm.sh/chart: {{ (index . 0).Chart.Name }}-{{ (index . 0).Chart.Version }}
 {{- end }}
 
-{{- define "perdure.podSettings" -}}
+{{- define "perdure.podPlace" -}}
 securityContext:
   runAsNonRoot: true
   runAsUser: 1000
@@ -39,6 +39,10 @@ tolerations: {{ toYaml . | nindent 2 }}
 {{- with .Values.affinity }}
 affinity: {{ toYaml . | nindent 2 }}
 {{- end }}
+{{- end }}
+
+{{- define "perdure.podSettings" -}}
+{{ include "perdure.podPlace" . }}
 volumes:
   - name: tmp
     emptyDir: {}
@@ -48,24 +52,50 @@ volumes:
   {{- else }}
     emptyDir: {}
   {{- end }}
+{{- with .Values.temporal.tls.secret }}
+  - name: temporal-tls
+    secret: { secretName: {{ . | quote }} }
+{{- end }}
+{{- if .Values.models }}
+  - name: models
+    configMap: { name: {{ include "perdure.name" . }}-models }
+{{- end }}
 {{- end }}
 
-{{- define "perdure.containerSettings" -}}
+{{- define "perdure.image" -}}
 image: "{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}"
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 securityContext:
   allowPrivilegeEscalation: false
   readOnlyRootFilesystem: true
   capabilities: { drop: [ALL] }
+{{- end }}
+
+{{- define "perdure.containerSettings" -}}
+{{ include "perdure.image" . }}
 volumeMounts:
   - { name: tmp, mountPath: /tmp }
   - { name: data, mountPath: /data }
+{{- if .Values.temporal.tls.secret }}
+  - { name: temporal-tls, mountPath: /etc/perdure/temporal-tls, readOnly: true }
+{{- end }}
+{{- if .Values.models }}
+  - { name: models, mountPath: /etc/perdure/models, readOnly: true }
+{{- end }}
 {{- end }}
 
 {{- define "perdure.envFrom" -}}
 envFrom:
   - configMapRef: { name: {{ include "perdure.name" . }} }
   - secretRef: { name: {{ include "perdure.secretName" . }} }
+{{- end }}
+
+{{/* Begins the list of a container's own variables. */}}
+{{- define "perdure.databaseUrl" -}}
+{{- with .Values.database.secret.name }}
+- name: DATABASE_URL
+  valueFrom: { secretKeyRef: { name: {{ . | quote }}, key: {{ $.Values.database.secret.key | quote }} } }
+{{- end }}
 {{- end }}
 
 {{/* Changed settings start new Pods. */}}
