@@ -17,15 +17,21 @@ export interface RoutingLog {
 
 /** Throws `invalid_input` that names every fault of the models file; later a bad file keeps the old table. */
 export async function openRouting(settings: RoutingSettings, log: RoutingLog): Promise<Routing> {
+  const { modelsFile } = settings
+  const routing = await routingOf(settings)
+  if (modelsFile !== undefined) process.on('SIGHUP', () => void reread(modelsFile, routing, log))
+  return routing
+}
+
+/** The table as it is now; throws as `openRouting` does. */
+export async function routingOf(settings: RoutingSettings): Promise<Routing> {
   const { platform, platformExplicit, platforms, modelsFile } = settings
-  const routing = makeRouting({
+  return makeRouting({
     fallback: platform,
     explicitFallback: platformExplicit,
     platforms: Object.values(platforms),
     ...(modelsFile !== undefined && { models: await readModelsFile(modelsFile) }),
   })
-  if (modelsFile !== undefined) process.on('SIGHUP', () => void reread(modelsFile, routing, log))
-  return routing
 }
 
 async function reread(modelsFile: string, routing: Routing, log: RoutingLog): Promise<void> {

@@ -1,6 +1,7 @@
 /** Brings a PostgreSQL database to this version's schema, one process at a time; refuses one that has left it behind. */
-import type { Pool, PoolClient } from 'pg'
+import pg, { type ClientBase, type Pool, type PoolClient } from 'pg'
 import {
+  schema as currentSchema,
   type FoundSchema,
   isCurrent,
   pendingStatements,
@@ -8,6 +9,8 @@ import {
   type Schema,
 } from './migrations/migrations.ts'
 import { postgresDialect } from './statement.ts'
+
+const surveyWithinMs = 3_000
 
 /** Once; whoever finds the server away tries again. */
 export function migrate(pool: Pool, schema: Schema): Promise<void> {
@@ -44,7 +47,21 @@ async function migrateOnce(client: PoolClient, schema: Schema): Promise<void> {
   await client.query('COMMIT')
 }
 
-async function find(client: PoolClient): Promise<FoundSchema> {
+/** What the database is, without changing it. Throws when it cannot be reached, or not be used by this version. */
+export async function surveyPostgres(connectionString: string): Promise<FoundSchema> {
+  const client = new pg.Client({ connectionString, connectionTimeoutMillis: surveyWithinMs })
+  try {
+    await client.connect()
+    const { version, oldest } = await find(client)
+    const found = { version: Number(version), oldest: oldest == null ? null : Number(oldest) }
+    isCurrent(found, currentSchema)
+    return found
+  } finally {
+    await client.end().catch(() => undefined)
+  }
+}
+
+async function find(client: ClientBase): Promise<FoundSchema> {
   const { rows: tables } = await client.query<{ name: string | null }>(
     `select to_regclass('schema_version')::text as name`,
   )

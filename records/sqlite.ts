@@ -1,5 +1,5 @@
 /** Opens the embedded store: one SQLite file in the data folder, shared by any number of processes of one machine. */
-import { mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -50,6 +50,20 @@ export async function openSqliteStore({
       if (!isPassing(error) || performance.now() > deadline) throw plainly(error, dataDir)
     }
     await delay(busyTimeoutMs)
+  }
+}
+
+/** What the file is, without changing or making it. Throws when it cannot be used, or not by this version. */
+export function surveySqlite(dataDir: string): FoundSchema {
+  const file = join(dataDir, 'records.db')
+  if (!existsSync(file)) return { version: 0 }
+  const db = new DatabaseSync(file, { readOnly: true, timeout: 1_000 })
+  try {
+    const found = find(db)
+    isCurrent(found, currentSchema)
+    return found
+  } finally {
+    db.close()
   }
 }
 

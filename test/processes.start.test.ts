@@ -2,69 +2,40 @@
  * What a process does when something it needs is wrong or away: what waiting does not mend is one line and exit code 1,
  * nothing half-started; what may come back is waited for, with /live 200 and /ready 503 meanwhile. Never a password.
  */
-import { type ChildProcess, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:http2'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import pg from 'pg'
-import { expect, inject, onTestFinished, test, vi } from 'vitest'
-import { freePorts } from '../dev/free-ports.ts'
-import { temporaryFolder } from './support/folders.ts'
+import { expect, onTestFinished, test, vi } from 'vitest'
+import { lastingPorts } from '../dev/free-ports.ts'
 import { describeWithCluster, sharedCluster, startCluster } from './support/postgres.ts'
+import { type Program, startProgram } from './support/program.ts'
 import { roleWithPassword } from './support/scram.ts'
 
 const soon = { timeout: 60_000, interval: 50 }
 const password = 'correct-horse'
 
-interface Running {
+interface Running extends Program {
   url: string
-  lines(): string[]
-  /** Exit code; null after a signal. */
-  exited: Promise<number | null>
-  stop(): Promise<number | null>
 }
 
 async function start(program: string, env: Record<string, string>): Promise<Running> {
-  const [port] = await freePorts(1)
+  const [port] = await lastingPorts(1)
   const address = `127.0.0.1:${port}`
-  const child: ChildProcess = spawn(
-    process.execPath,
-    [fileURLToPath(new URL(`../${program}/main.ts`, import.meta.url))],
-    {
-      cwd: temporaryFolder('process'),
-      env: {
-        ...process.env,
-        ENVIRONMENT: 'production',
-        LOG_LEVEL: 'warn',
-        HTTP_SERVER_ADDRESS: address,
-        PERDURE_CACHE_DIR: join(tmpdir(), 'perdure-test-cache'),
-        TASK_TYPE_NAME: `test-${randomUUID()}`,
-        TEMPORAL_ADDRESS: inject('temporalAddress'),
-        SHUTDOWN_DELAY: '0',
-        ML_PLATFORM: 'v2',
-        ...env,
-      },
-      stdio: ['ignore', 'ignore', 'pipe'],
-    },
-  )
-  let text = ''
-  child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
-    text += chunk
+  const running = startProgram(`${program}/main.ts`, {
+    ENVIRONMENT: 'production',
+    LOG_LEVEL: 'warn',
+    HTTP_SERVER_ADDRESS: address,
+    TASK_TYPE_NAME: `test-${randomUUID()}`,
+    WEBHOOK_SECRET: `whsec_${Buffer.alloc(24).toString('base64')}`,
+    SHUTDOWN_DELAY: '0',
+    ML_PLATFORM: 'v2',
+    ...env,
   })
-  const exited = once(child, 'close').then(([code]) => code as number | null)
-  const stop = () => {
-    if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM')
-    return exited
-  }
   onTestFinished(async () => {
-    child.kill('SIGKILL')
-    await exited
-    expect(text).not.toContain(password)
+    expect(running.stdout() + running.stderr()).not.toContain(password)
   })
-  return { url: `http://${address}`, lines: () => text.split('\n').filter(Boolean), exited, stop }
+  return { ...running, url: `http://${address}` }
 }
 
 async function status(url: string): Promise<number> {
@@ -158,7 +129,7 @@ describeWithCluster('on PostgreSQL', () => {
   }, 120_000)
 
   test('without Temporal the API answers 503 and the worker waits, each with one line, and both stop when told', async () => {
-    const [port] = await freePorts(1)
+    const [port] = await lastingPorts(1)
     const env = { DATABASE_URL: await sharedCluster().newDatabase(), TEMPORAL_ADDRESS: `127.0.0.1:${port}` }
     const [api, worker] = await Promise.all([start('api', env), start('worker', env)])
     await vi.waitFor(async () => expect(await status(`${api.url}/live`)).toBe(200), soon)
