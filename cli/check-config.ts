@@ -4,7 +4,7 @@
  */
 import { type Command, Option } from 'commander'
 import { ConfigError, loadApi, loadRecords, loadServe, loadStart, loadWorker, Secret } from '../config.ts'
-import { reachAll, type Verdict } from '../reach.ts'
+import type { Verdict } from '../reach.ts'
 
 const loaders = {
   api: loadApi,
@@ -40,14 +40,21 @@ async function checkConfig(options: Options): Promise<void> {
   const settings = readSettings(options.for)
   if (settings === undefined) return
   const { warnings, ...shownSettings } = settings
-  // A model server needs nobody.
-  const verdicts = options.offline || !('store' in settings) ? [] : await reachAll(settings)
+  const verdicts = options.offline ? [] : await verdictsOn(settings)
   const shown = shownOf(shownSettings)
   if (options.json) console.log(JSON.stringify({ ...shown, warnings, reached: verdicts }, null, 2))
   else for (const line of [...linesOf(shown), ...tableOf(verdicts)]) console.log(line)
   for (const warning of warnings) console.error(`warning: ${warning}`)
   if (verdicts.some(({ ok }) => !ok)) process.exitCode = unreachableCode
   else if (!options.json) console.log(`the settings of ${options.for} are fine`)
+}
+
+async function verdictsOn(settings: NonNullable<ReturnType<typeof readSettings>>): Promise<Verdict[]> {
+  // A model server needs nobody.
+  if (!('store' in settings)) return []
+  // The other commands do not load Temporal's client.
+  const { reachAll } = await import('../reach.ts')
+  return reachAll(settings)
 }
 
 function readSettings(process_: keyof typeof loaders) {
