@@ -18,17 +18,24 @@ const checks = {
   api: () => answers(`http://127.0.0.1:${loadApi().address.port}/ready`),
   records: () => answers(`http://127.0.0.1:${loadRecords().address.port}/ready`),
   serve: () => answers(`http://127.0.0.1:${loadServe().port}/v2/health/ready`),
-  worker: workerPolls,
+  worker: workerReady,
 }
 
 type Process = keyof typeof checks
+
+async function workerReady(): Promise<void> {
+  const { metricsAddress } = loadWorker()
+  return metricsAddress === undefined
+    ? workerPolls()
+    : answers(`http://127.0.0.1:${metricsAddress.port}/ready`)
+}
 
 async function answers(url: string): Promise<void> {
   const response = await fetch(url, { signal: AbortSignal.timeout(limitMs) })
   if (!response.ok) throw new Error(`${url} answers ${response.status}`)
 }
 
-/** A worker has no listener: Temporal knows who asks it for work, and from which host. */
+/** Without a listener: Temporal knows who asks it for work, and from which host. */
 async function workerPolls(): Promise<void> {
   const { address, namespace, taskQueue, apiKey, tls } = loadWorker().temporal
   const connection = await Connection.connect({

@@ -27,6 +27,7 @@ type Rendered = z.infer<typeof Rendered>
 
 const Container = z.looseObject({
   name: z.string(),
+  ports: z.array(z.object({ name: z.string(), containerPort: z.number() })).default([]),
   env: z.array(z.looseObject({ name: z.string() })).default([]),
   securityContext: z.unknown(),
   livenessProbe: z.unknown().optional(),
@@ -36,7 +37,10 @@ const Pods = z.looseObject({
   replicas: z.number().optional(),
   selector: z.object({ matchLabels: z.record(z.string(), z.string()) }),
   template: z.looseObject({
-    metadata: z.looseObject({ labels: z.record(z.string(), z.string()) }),
+    metadata: z.looseObject({
+      labels: z.record(z.string(), z.string()),
+      annotations: z.record(z.string(), z.string()).default({}),
+    }),
     spec: z.looseObject({
       terminationGracePeriodSeconds: z.number().optional(),
       automountServiceAccountToken: z.boolean(),
@@ -44,6 +48,11 @@ const Pods = z.looseObject({
       containers: z.array(Container),
     }),
   }),
+})
+
+const Monitor = z.object({
+  selector: z.object({ matchLabels: z.record(z.string(), z.string()) }),
+  podMetricsEndpoints: z.tuple([z.looseObject({ port: z.string(), relabelings: z.array(z.unknown()) })]),
 })
 
 const required = ['temporal.address=temporal:7233', 'secret.values.DATABASE_URL=postgres://u:p@db/perdure']
@@ -149,6 +158,28 @@ needsHelm.describe('the Helm chart', () => {
         path,
       ).toBe(true)
     }
+  })
+
+  test('every process can be scraped: by annotations, or by monitors with the job names of the alert rules', () => {
+    const objects = render(...required, 'records.enabled=true', 'podMonitor.enabled=true')
+    const pods = podsOf(objects).map(([, { template }]) => template)
+    const monitors = objects
+      .filter(({ kind }) => kind === 'PodMonitor')
+      .map(({ spec }) => Monitor.parse(spec))
+    expect(monitors).toHaveLength(3)
+    for (const { selector, podMetricsEndpoints } of monitors) {
+      const [pod, ...others] = pods.filter(({ metadata: { labels } }) =>
+        Object.entries(selector.matchLabels).every(([key, value]) => labels[key] === value),
+      )
+      expect(others).toEqual([])
+      const component = selector.matchLabels['app.kubernetes.io/component']
+      const [{ port, relabelings }] = podMetricsEndpoints
+      expect(relabelings).toEqual([{ targetLabel: 'job', replacement: `perdure-${component}` }])
+      const listening = pod?.spec.containers[0]?.ports.find(({ name }) => name === port)
+      expect(pod?.metadata.annotations['prometheus.io/port']).toBe(String(listening?.containerPort))
+    }
+    const policies = JSON.stringify(objects.filter(({ kind }) => kind === 'NetworkPolicy'))
+    expect(policies.split('9464')).toHaveLength(3)
   })
 
   test('calls may end before a Pod is killed', () => {
