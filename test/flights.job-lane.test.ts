@@ -114,7 +114,7 @@ describe.each(providers)('$name', ({ name, routes, words, noTime, start }) => {
   })
 
   test.each(['async', 'sync'])('1: cancelling a running %s task cancels its job within 5 s', async (kind) => {
-    const { service, request, twin, untilRunning, store, client } = await stage({ end: 'never' })
+    const { service, request, twin, untilRunning, store, client, app } = await stage({ end: 'never' })
     const sync = kind === 'sync' ? service.predict(request()) : undefined
     if (sync === undefined) await service.submit(request())
     await untilRunning()
@@ -125,6 +125,10 @@ describe.each(providers)('$name', ({ name, routes, words, noTime, start }) => {
     await vi.waitFor(() => expect(twin.jobs[0]?.phase).toBe('canceled'), deadline)
     expect(Date.now() - since).toBeLessThan(5_000)
     if (sync !== undefined) expect(outcomeResponse(await sync).status).toBe(409)
+    await vi.waitFor(async () => {
+      const heard = new RegExp(`^cancel_seconds_count\\{platform="${name}"\\} 1$`, 'm')
+      expect(await (await app.request('/metrics')).text()).toMatch(heard)
+    }, deadline)
     expect(twin.callsOf('cancel')).toHaveLength(1)
     if (name === 'replicate') await recordHistory(client, flightIdOf(record!.id), 'flight-job-canceled')
   })

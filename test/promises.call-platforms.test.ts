@@ -50,6 +50,10 @@ describe.each(cases)('on $name', ({ name, settings }) => {
       timeout: 5_000,
       interval: 25,
     })
+    await vi.waitFor(async () => {
+      const heard = new RegExp(`^cancel_seconds_count\\{platform="${name}"\\} 1$`, 'm')
+      expect(await (await set.app.request('/metrics')).text()).toMatch(heard)
+    }, within)
   })
 
   test('1: cancelling a sync prediction answers its caller 409 and closes its connection', async () => {

@@ -23,6 +23,7 @@ import { makeOutboxSender } from '../../records/outbox-sender.ts'
 import { openSqliteStore } from '../../records/sqlite.ts'
 import type { Store } from '../../records/store.ts'
 import { makeTerminalWaiter } from '../../records/terminal-waiter.ts'
+import { makeApiReports, makeWorkerReports } from '../../reports.ts'
 import { workflowBundle } from '../../worker/bundle.ts'
 import { installRuntime } from '../../worker/runtime.ts'
 import { startWorkers, type Workers } from '../../worker/worker.ts'
@@ -113,6 +114,8 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<In
   const client = new Client({ connection })
 
   const metrics = makeMetrics()
+  const log = makeLogger({ development: false, logLevel: 'silent' })
+  const workerReports = makeWorkerReports({ store, metrics, log })
   const ended: EndEvent[] = []
   async function startWorker(): Promise<Workers> {
     const started = startWorkers({
@@ -127,7 +130,11 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<In
       taskQueue,
       bundle: await workflowBundle(bundleFolder),
       concurrency,
-      onEnd: (event) => void ended.push(event),
+      ...workerReports,
+      onEnd(event) {
+        ended.push(event)
+        workerReports.onEnd(event)
+      },
       retentionMs: options.retentionMs ?? 3_600_000,
       outboxPauses,
       ...(mirror && { mirror }),
@@ -161,8 +168,7 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<In
         warn: () => undefined,
       }),
     ...(options.queueAllowanceMs !== undefined && { queueAllowanceMs: options.queueAllowanceMs }),
-    onStreamEnd: metrics.finished,
-    onReplay: metrics.idempotentReplay,
+    ...makeApiReports({ store, metrics, log }),
     onDead: () => {
       throw new Error('the store says that this process is dead')
     },
@@ -181,7 +187,7 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<In
       }),
       generations: lifecycle.generations,
       metrics,
-      log: makeLogger({ development: false, logLevel: 'silent' }),
+      log,
     },
     {
       queue,
