@@ -32,7 +32,7 @@ export function makeFlightActivities(deps: FlyDeps): FlightActivities {
       deps.onOperatorCancel?.(results.filter(({ outcome }) => outcome === 'canceled').length)
     },
     async endOverdue(ids) {
-      const { nextMs } = await untilStored(() => deps.store.endOverdue(ids))
+      const { nextMs } = await heartbeating(() => untilStored(() => deps.store.endOverdue(ids)))
       return nextMs === undefined ? {} : { nextMs }
     },
   }
