@@ -1,91 +1,15 @@
-/** The Helm chart: rendered by Helm, and every object accepted by a real API server, unknown fields refused. */
-import { execFileSync } from 'node:child_process'
+/** The Helm chart as Helm renders it: what runs, with which rights, and that values, page and settings agree. */
 import { readFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
-import { beforeAll, expect, test, vi } from 'vitest'
-import { parse, parseAllDocuments } from 'yaml'
+import { expect, test } from 'vitest'
+import { parse } from 'yaml'
 import { z } from 'zod'
 import { keys } from '../config.ts'
-import { helmProgram, scaledObjectDefinition } from '../scripts/helm.mjs'
-import { type KubernetesApi, kubernetes, startKubernetes } from './support/kubernetes.ts'
-import { requirement } from './support/require.ts'
-
-const chart = fileURLToPath(new URL('../deploy/helm/perdure', import.meta.url))
-const helm = helmProgram()
-const definition = scaledObjectDefinition()
-const needsHelm = requirement(
-  'helm',
-  () => (helm !== undefined && definition !== undefined) || 'it is not built (node scripts/helm.mjs)',
-)
-
-const Rendered = z.looseObject({
-  apiVersion: z.string(),
-  kind: z.string(),
-  metadata: z.looseObject({ name: z.string(), labels: z.record(z.string(), z.string()) }),
-})
-type Rendered = z.infer<typeof Rendered>
-
-const Container = z.looseObject({
-  name: z.string(),
-  ports: z.array(z.object({ name: z.string(), containerPort: z.number() })).default([]),
-  env: z.array(z.looseObject({ name: z.string() })).default([]),
-  securityContext: z.unknown(),
-  livenessProbe: z.unknown().optional(),
-  readinessProbe: z.unknown().optional(),
-})
-const Pods = z.looseObject({
-  replicas: z.number().optional(),
-  selector: z.object({ matchLabels: z.record(z.string(), z.string()) }),
-  template: z.looseObject({
-    metadata: z.looseObject({
-      labels: z.record(z.string(), z.string()),
-      annotations: z.record(z.string(), z.string()).default({}),
-    }),
-    spec: z.looseObject({
-      terminationGracePeriodSeconds: z.number().optional(),
-      automountServiceAccountToken: z.boolean(),
-      securityContext: z.unknown(),
-      containers: z.array(Container),
-    }),
-  }),
-})
+import { chart, everything, needsHelm, podsOf, render, required } from './support/chart.ts'
 
 const Monitor = z.object({
   selector: z.object({ matchLabels: z.record(z.string(), z.string()) }),
   podMetricsEndpoints: z.tuple([z.looseObject({ port: z.string(), relabelings: z.array(z.unknown()) })]),
 })
-
-const required = ['temporal.address=temporal:7233', 'secret.values.DATABASE_URL=postgres://u:p@db/perdure']
-const everything = [
-  ...['records.enabled=true', 'model.enabled=true', 'worker.keda.enabled=true'],
-  ...['worker.kubernetesRunner=true', 'data.existingClaim=perdure'],
-  ...['database.secret.name=perdure-app', 'migrate.enabled=true', 'temporal.tls.secret=temporal-client'],
-  ...['models.iris.platform=v2', 'models.iris.address=iris:8080'],
-  ...[
-    'api.ingress.enabled=true',
-    'api.ingress.host=perdure.example.com',
-    'api.ingress.tlsSecret=perdure-tls',
-  ],
-]
-
-/** What Helm makes of the chart. Throws what Helm says. */
-function render(...values: string[]): Rendered[] {
-  const settings = values.flatMap((value) => ['--set', value])
-  const text = execFileSync(helm ?? '', ['template', 'p', chart, '--kube-version', '1.34.0', ...settings], {
-    encoding: 'utf8',
-    timeout: 60_000,
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  return parseAllDocuments(text)
-    .map((document): unknown => document.toJS())
-    .filter((object) => object !== null)
-    .map((object) => Rendered.parse(object))
-}
-
-const podsOf = (objects: Rendered[]) =>
-  objects
-    .filter(({ kind }) => kind === 'Deployment')
-    .map(({ metadata, spec }): [string, z.infer<typeof Pods>] => [metadata.name, Pods.parse(spec)])
 
 needsHelm.describe('the Helm chart', () => {
   test('refuses to be installed without Temporal and a database, and says which value lacks', () => {
@@ -227,77 +151,3 @@ function leavesOf(values: unknown, path = ''): string[] {
   if (entries.length === 0) return [path]
   return entries.flatMap(([key, value]) => leavesOf(value, path === '' ? key : `${path}.${key}`))
 }
-
-const both = needsHelm.available ? kubernetes : needsHelm
-
-both.describe('the chart on a real API server', () => {
-  let api: KubernetesApi
-  beforeAll(async () => {
-    api = await startKubernetes({ scheduler: false, nodes: {} })
-    return () => api.stop()
-  }, 120_000)
-
-  const collections: Record<string, string> = {
-    ConfigMap: '/api/v1/namespaces/default/configmaps',
-    Secret: '/api/v1/namespaces/default/secrets',
-    Service: '/api/v1/namespaces/default/services',
-    ServiceAccount: '/api/v1/namespaces/default/serviceaccounts',
-    Deployment: '/apis/apps/v1/namespaces/default/deployments',
-    PodDisruptionBudget: '/apis/policy/v1/namespaces/default/poddisruptionbudgets',
-    Ingress: '/apis/networking.k8s.io/v1/namespaces/default/ingresses',
-    Job: '/apis/batch/v1/namespaces/default/jobs',
-    NetworkPolicy: '/apis/networking.k8s.io/v1/namespaces/default/networkpolicies',
-    Role: '/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles',
-    RoleBinding: '/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings',
-    ScaledObject: '/apis/keda.sh/v1alpha1/namespaces/default/scaledobjects',
-  }
-  const dryRun = '?dryRun=All&fieldValidation=Strict'
-  const accepts = async (object: Rendered) => {
-    const path = collections[object.kind]
-    expect(path, object.kind).toBeDefined()
-    expect(await api.call('POST', `${path}${dryRun}`, object)).toMatchObject({ kind: object.kind })
-  }
-
-  test('every object is accepted as it is, with and without what is optional', async () => {
-    for (const object of [...render(...required), ...render(...required, ...everything)]) {
-      if (object.kind !== 'ScaledObject') await accepts(object)
-    }
-  }, 120_000)
-
-  test('the ScaledObject fits the definition that KEDA brings', async () => {
-    const custom: unknown = parse(readFileSync(definition ?? '', 'utf8'))
-    await api.call('POST', '/apis/apiextensions.k8s.io/v1/customresourcedefinitions', custom)
-    const [scaled] = render(...required, ...everything).filter(({ kind }) => kind === 'ScaledObject')
-    await vi.waitFor(() => accepts(scaled!), { timeout: 60_000, interval: 250 })
-  }, 120_000)
-
-  test('is installed, upgraded and uninstalled', async () => {
-    const run = (...args: string[]) =>
-      execFileSync(helm ?? '', args, {
-        encoding: 'utf8',
-        env: { ...process.env, KUBECONFIG: api.kubeconfigPath },
-        timeout: 60_000,
-        stdio: ['ignore', 'pipe', 'pipe'],
-      })
-    const settings = ['--set', 'temporal.address=temporal:7233', '--set', 'secret.existing=perdure-secrets']
-    const concurrency = async () => {
-      const worker = Pods.parse(
-        z
-          .object({ spec: z.unknown() })
-          .parse(await api.call('GET', `${collections.Deployment}/perdure-worker`)).spec,
-      )
-      return worker.template.spec.containers[0]?.env.find(({ name }) => name === 'WORKER_CONCURRENCY')
-    }
-    run('install', 'perdure', chart, ...settings)
-    expect(await concurrency()).toMatchObject({ value: '4' })
-    run('upgrade', 'perdure', chart, ...settings, '--set', 'worker.concurrency=16')
-    expect(await concurrency()).toMatchObject({ value: '16' })
-    run('uninstall', 'perdure')
-    for (const kind of ['Deployment', 'Service', 'ConfigMap', 'NetworkPolicy', 'PodDisruptionBudget']) {
-      const { items } = z
-        .object({ items: z.array(z.object({ metadata: z.object({ name: z.string() }) })) })
-        .parse(await api.call('GET', collections[kind] ?? ''))
-      expect(items.filter(({ metadata }) => metadata.name.startsWith('perdure'))).toEqual([])
-    }
-  }, 180_000)
-})
