@@ -1,12 +1,13 @@
 /** Whole validations of images on a real Docker engine: from the request to the blessing, and nothing left behind. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest'
 import { makeRunners } from '../runners/index.ts'
 import { docker } from './support/docker.ts'
 import { type DockerTarget, dockerTarget, tinyImage } from './support/docker-jobs.ts'
 import { temporaryFolder } from './support/folders.ts'
-import { startValidations } from './support/validations.ts'
+import { startTinyRegistry } from './support/image-registry.ts'
+import { patience, startValidations } from './support/validations.ts'
 
 docker.describe('validations of images', () => {
   let target: DockerTarget
@@ -63,6 +64,31 @@ docker.describe('validations of images', () => {
       passed: true,
     })
     expect(blessing?.model.digest).toMatch(/^sha256:/)
+  }, 180_000)
+
+  test('BY-01: cancelled while its image is pulled: long before the pull would end: one stop, ABORTED, nothing left', async () => {
+    const registry = await startTinyRegistry({ delayMs: 300_000 })
+    onTestFinished(() => registry.close())
+    const world = await startValidations({ worker: false })
+    await world.startWorker({ runners: makeRunners({ docker: {} }) })
+    const id = await world.submit({
+      model: { uri: 's3://models/tiny', digest: 'v1' },
+      servingSpec: {
+        platform: { kind: 'docker', pullPolicy: 'Always' },
+        binary: { kind: 'open-inference-v2', image: registry.image },
+      },
+    })
+    await vi.waitFor(() => expect(registry.requests).toBeGreaterThan(0), patience)
+    expect((await world.store.validations.get(id))?.progress.phase).toBe('pulling')
+    await world.service.cancel(id)
+    expect(await world.ended(id)).toMatchObject({ verdict: 'ABORTED' })
+    const steps = await world.steps(id)
+    expect(steps).not.toContain('startJob')
+    expect(steps.filter((step) => step === 'stopJob')).toHaveLength(1)
+    expect(await world.attempts(id)).toMatchObject([{ n: 1, cleanup: { gone: true } }])
+    const filters = { label: [`infra-validation/workflow-id=${id}`] }
+    expect(await target.engine.listContainers({ all: true, filters })).toEqual([])
+    await expect(target.engine.getImage(registry.image).inspect()).rejects.toMatchObject({ statusCode: 404 })
   }, 180_000)
 
   test('an image that crashes is NOT_BLESSED, with its exit code and its logs', async () => {

@@ -63,6 +63,56 @@ test.each(phases)(
   },
 )
 
+test('BY-01: cancelled while it starts: the stop waits for the start, and removes what it made', async () => {
+  const world = await startValidations({ worker: false })
+  const started = Promise.withResolvers<void>()
+  const answered = Promise.withResolvers<void>()
+  await world.startWorker({
+    runners: {
+      ...world.runners,
+      of: (job, options) =>
+        overriding(world.runners.of(job, options), (runner) => ({
+          async start(startOptions) {
+            const made = await runner.start(startOptions)
+            started.resolve()
+            await answered.promise
+            return made
+          },
+        })),
+    },
+  })
+  const id = await world.submit(candidateRequest())
+  await started.promise
+  await world.service.cancel(id)
+  await vi.waitFor(async () => {
+    const { events } = await world.client.workflow.getHandle(id).fetchHistory()
+    expect(events?.some((event) => event.activityTaskCancelRequestedEventAttributes)).toBe(true)
+  }, patience)
+  expect(await world.steps(id)).not.toContain('stopJob')
+  answered.resolve()
+  await expectAborted(world, id)
+  expect(await world.steps(id)).not.toContain('waitRunning')
+})
+
+test('BY-01: cancelled while it waits until the server runs: one stop, ABORTED', async () => {
+  const world = await startValidations({ worker: false })
+  await world.startWorker({
+    runners: {
+      ...world.runners,
+      of: (job, options) =>
+        overriding(world.runners.of(job, options), () => ({
+          waitUntilRunning: (_deadline, { signal } = {}) =>
+            new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason))),
+        })),
+    },
+  })
+  const id = await world.submit(candidateRequest())
+  await world.reaches(id, 'scheduled')
+  await world.service.cancel(id)
+  await expectAborted(world, id)
+  expect(await world.steps(id)).not.toContain('waitModelReady')
+})
+
 test('BY-01: cancelled before anything runs: nothing is started and nothing is owed', async () => {
   const world = await startValidations({ worker: false })
   const id = await world.submit(candidateRequest())

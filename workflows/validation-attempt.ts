@@ -4,6 +4,7 @@ import {
   CancellationScope,
   isCancellation,
   ParentClosePolicy,
+  patched,
   proxyActivities,
   setCurrentDetails,
   startChild,
@@ -80,8 +81,12 @@ export function makeAttempts(id: string, runId: string, queue: string, state: Va
     try {
       image = (await resolve(index, n)).image
     } catch (error) {
-      // Nothing was started: nothing is owed.
-      return outcomeOf(n, isCancellation(error) ? 'cancelled' : failed(error), { gone: true, attempts: 0 })
+      const nothing: Cleanup = { gone: true, attempts: 0 }
+      if (!isCancellation(error)) return outcomeOf(n, failed(error), nothing)
+      // Nothing was started, but whoever cancels is told by the platform itself that nothing is there.
+      if (!patched('stop-after-pull')) return outcomeOf(n, 'cancelled', nothing)
+      const stopping = () => stop(index, n, inputOf(index, n, undefined))
+      return outcomeOf(n, 'cancelled', await CancellationScope.nonCancellable(stopping))
     }
     const input = inputOf(index, n, image)
     const compensations: (() => Promise<Cleanup>)[] = []
