@@ -8,7 +8,7 @@ WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 RUN [ -d node_modules ] || npm ci --omit=dev --ignore-scripts --no-audit --no-fund
 COPY deploy/image/slim.mjs /tmp/slim.mjs
-RUN node /tmp/slim.mjs node_modules
+RUN node /tmp/slim.mjs .
 
 FROM ${BUILD_IMAGE} AS build
 WORKDIR /src

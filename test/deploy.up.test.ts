@@ -55,7 +55,9 @@ wholeCompose.test(
     for (const service of ownServices()) {
       expect(await inspect(project, service, '{{.RestartCount}} {{.State.Health.Status}}')).toBe('0 healthy')
       // The command, and a check that may just run.
-      const processes = (await docker('top', project.container(service), '-o', 'pid,args')).split('\n').slice(1)
+      const processes = (await docker('top', project.container(service), '-o', 'pid,args'))
+        .split('\n')
+        .slice(1)
       expect(processes.filter((line) => !line.includes('healthcheck.js'))).toHaveLength(1)
       expect(await docker('exec', project.container(service), 'id', '-u')).toBe('1000')
     }
@@ -65,6 +67,10 @@ wholeCompose.test(
     const answer = await pasted(readFileSync(join(root, 'README.md'), 'utf8'), api)
     expect(answer.status).toBe('succeeded')
     expect(JSON.stringify(answer.outputs)).toContain('setosa')
+
+    const page = await (await fetch(`${api}/docs`)).text()
+    const [, script = ''] = /<script[^>]* src="([^"]+)"/.exec(page) ?? []
+    expect((await fetch(new URL(script, `${api}/docs`))).status, page).toBe(200)
 
     const inputs = [[6.7, 3.1, 4.4, 1.4]]
     expect(JSON.stringify((await succeeded(api, await submit(api, 'iris', inputs))).outputs)).toContain(
