@@ -2,7 +2,7 @@
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { expect, test, vi } from 'vitest'
+import { expect, vi } from 'vitest'
 import { parse } from 'yaml'
 import { z } from 'zod'
 import { composeProject, ownServices, type Project, wholeCompose } from './support/compose.ts'
