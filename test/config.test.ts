@@ -434,6 +434,62 @@ describe('app.env', () => {
   })
 })
 
+describe('observability', () => {
+  test('is off unless it is asked for', () => {
+    expect(loadWorker({})).toMatchObject({ tracing: undefined, metricsAddress: undefined })
+    expect(loadApi({}).tracing).toBeUndefined()
+    const off = { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4318', OTEL_SDK_DISABLED: 'true' }
+    expect(loadApi(off).tracing).toBeUndefined()
+  })
+
+  test("takes OpenTelemetry's own keys", () => {
+    const { tracing, metricsAddress } = loadWorker({
+      PERDURE_METRICS_ADDRESS: '0.0.0.0:9464',
+      OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4318/',
+      OTEL_EXPORTER_OTLP_HEADERS: 'authorization=Bearer%20t0ken, x-scope = a=b',
+      OTEL_RESOURCE_ATTRIBUTES: 'deployment.environment.name=prod,service.name=other',
+      OTEL_SERVICE_NAME: 'mine',
+      OTEL_TRACES_SAMPLER: 'parentbased_traceidratio',
+      OTEL_TRACES_SAMPLER_ARG: '0.25',
+    })
+    expect(metricsAddress).toEqual({ host: '0.0.0.0', port: 9464 })
+    expect(tracing).toMatchObject({
+      url: 'http://collector:4318/v1/traces',
+      protocol: 'http/protobuf',
+      resource: { 'deployment.environment.name': 'prod', 'service.name': 'mine' },
+      sampler: 'parentbased_traceidratio',
+      ratio: 0.25,
+    })
+    expect(tracing?.headers.map(({ name, value }) => [name, value.reveal()])).toEqual([
+      ['authorization', 'Bearer t0ken'],
+      ['x-scope', 'a=b'],
+    ])
+    expect(JSON.stringify(tracing)).not.toContain('t0ken')
+    const exact = loadApi({ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'https://traces.example.com/otlp' })
+    expect(exact.tracing?.url).toBe('https://traces.example.com/otlp')
+  })
+
+  test('names what is wrong with each key', () => {
+    const faults = faultsOf(() =>
+      loadWorker({
+        PERDURE_METRICS_ADDRESS: '9464',
+        OTEL_EXPORTER_OTLP_ENDPOINT: 'collector:4317',
+        OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc',
+        OTEL_EXPORTER_OTLP_HEADERS: 's3cret',
+        OTEL_TRACES_SAMPLER_ARG: '2',
+      }),
+    )
+    expect(faults.map((fault) => fault.split(':')[0])).toEqual([
+      'OTEL_EXPORTER_OTLP_ENDPOINT',
+      'OTEL_EXPORTER_OTLP_PROTOCOL',
+      'OTEL_EXPORTER_OTLP_HEADERS',
+      'OTEL_TRACES_SAMPLER_ARG',
+      'PERDURE_METRICS_ADDRESS',
+    ])
+    expect(faults.join()).not.toContain('s3cret')
+  })
+})
+
 test('every key is documented with its default', () => {
   const page = readFileSync(new URL('../docs/configuration.md', import.meta.url), 'utf8')
   const rows = new Map(

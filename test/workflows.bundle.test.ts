@@ -15,6 +15,9 @@ test('the workflow bundle holds no activity code, no zod and no Node built-in', 
   const { codePath } = await workflowBundle(temporaryFolder())
   const code = readFileSync(codePath, 'utf8')
   expect(code).toContain('async function flight(')
+  // What hands trace context on, without what records it.
+  expect(code).toContain('function workflowTrace(')
+  expect(code).not.toContain('node_modules/@opentelemetry')
   expect(code).not.toContain('makeFlightActivities')
   expect(code).not.toContain('makeCallStep')
   expect(code).not.toContain('node_modules/zod')
