@@ -1,14 +1,21 @@
 /** How records begin: admit, begin, discard. Owns the exact queue limit and idempotency keys; starts nothing. */
 import { flightIdOf, type Lane, type PlatformName } from '../contracts/names.ts'
+import type { Keyed, makeIdempotency } from './idempotency.ts'
 import type { Outbox } from './outbox.ts'
 import { columns, type NewRow, rowOf } from './rows.ts'
-import { type Dialect, type Operation, together } from './statement.ts'
-import type { Admission, Admitted, Begun, IdempotencyKey, ItemAdmitted, NewSyncPrediction } from './store.ts'
+import { both, type Dialect, type Operation, together } from './statement.ts'
+import type { Admission, Admitted, Begun, ItemAdmitted, NewSyncPrediction, ProcessState } from './store.ts'
+
+type Idempotency = ReturnType<typeof makeIdempotency>
 
 export const discardedText = 'task queue failed'
 
-/** `keyLifetimeMs`: how long an idempotency key stands for its first request. */
-export function makeAdmission(dialect: Dialect, outbox: Outbox, keyLifetimeMs: number) {
+export interface BeginRequest {
+  prediction: NewSyncPrediction
+  processId: string
+}
+
+export function makeAdmission(dialect: Dialect, outbox: Outbox, keys: Idempotency) {
   const processState = dialect.prepare((db, p: { id: string }) =>
     dialect.sharing(db.selectFrom('processes').select('state').where('id', '=', p.id)),
   )
@@ -91,26 +98,6 @@ export function makeAdmission(dialect: Dialect, outbox: Outbox, keyLifetimeMs: n
   const insertInputs = dialect.prepare((db, p: { id: string; inputs: string }) =>
     db.insertInto('prediction_inputs').values({ id: p.id, inputs: p.inputs }),
   )
-  const findKey = dialect.prepare((db, p: { key: string; since: number }) =>
-    db
-      .selectFrom('idempotency_keys')
-      .select(['fingerprint', 'prediction_id'])
-      .where('key', '=', p.key)
-      .where('created_at', '>', p.since),
-  )
-  const claimKey = dialect.prepare(
-    (db, p: { key: string; fingerprint: string; id: string; now: number; since: number }) =>
-      db
-        .insertInto('idempotency_keys')
-        .values({ key: p.key, fingerprint: p.fingerprint, prediction_id: p.id, created_at: p.now })
-        .onConflict((conflict) =>
-          conflict
-            .column('key')
-            .doUpdateSet({ fingerprint: p.fingerprint, prediction_id: p.id, created_at: p.now })
-            .where('idempotency_keys.created_at', '<=', p.since),
-        )
-        .returning('key'),
-  )
   const failWaiting = dialect.prepare((db, p: { ids: string; now: number }) =>
     db
       .updateTable('predictions')
@@ -124,9 +111,6 @@ export function makeAdmission(dialect: Dialect, outbox: Outbox, keyLifetimeMs: n
       .where('status', '=', 'pending')
       .returning(['id', 'webhook']),
   )
-  const freeKeys = dialect.prepare((db, p: { ids: string }) =>
-    db.deleteFrom('idempotency_keys').where(dialect.among('prediction_id', p.ids)),
-  )
   const notDiscarded = dialect.prepare((db, p: { ids: string }) =>
     db
       .selectFrom('predictions')
@@ -135,109 +119,116 @@ export function makeAdmission(dialect: Dialect, outbox: Outbox, keyLifetimeMs: n
       .where((is) => is.or([is('status', '!=', 'failed'), is('error_code', '!=', 'task_queue_failed')])),
   )
 
-  function* earlier(key: IdempotencyKey | undefined, now: number): Operation<Earlier | undefined> {
-    if (key === undefined) return undefined
-    const [found] = yield* findKey({ key: key.key, since: now - keyLifetimeMs })
-    if (found === undefined) return undefined
-    return found.fingerprint === key.fingerprint
-      ? { outcome: 'earlier', id: found.prediction_id }
-      : { outcome: 'mismatch' }
-  }
-
-  /** Undefined once the key belongs to `id`; else whose it is. */
-  function* claim(key: IdempotencyKey | undefined, id: string, now: number): Operation<Earlier | undefined> {
-    if (key === undefined) return undefined
-    const since = now - keyLifetimeMs
-    const claimed = yield* claimKey({ key: key.key, fingerprint: key.fingerprint, id, now, since })
-    return claimed.length > 0 ? undefined : yield* earlier(key, now)
-  }
-
   return {
+    /** Four round trips, six with keys, however many the items are: other APIs wait for the lock. */
     *admit(admission: Admission, now: number): Operation<Admitted> {
       const { processId, queue, flight, items } = admission
-      const [process] = yield* processState({ id: processId })
+      const ids = JSON.stringify(items.map((item) => item.id))
+      // The lock comes after the process's row for everybody, and what is read after the lock is what counts.
+      const [[process], [, [[knownRows, [sameFlight]], [[knownQueue], [counted]]]]] = yield* both(
+        processState({ id: processId }),
+        both(
+          dialect.admitAlone(queue),
+          both(
+            both(known({ ids }), findFlight({ prefix: flight.prefix })),
+            both(findQueue({ name: queue }), countWaiting({ queue })),
+          ),
+        ),
+      )
       if (process?.state !== 'open')
         return { outcome: 'process_not_open', state: process?.state ?? 'unknown' }
-
-      const ids = JSON.stringify(items.map((item) => item.id))
-      yield* dialect.admitAlone(queue)
-      const repeated = new Map((yield* known({ ids })).map((row) => [row.id, row]))
-      const [sameFlight] = yield* findFlight({ prefix: flight.prefix })
+      const repeated = new Map(knownRows.map((row) => [row.id, row]))
       // An answer that was lost is asked again with the same ids; anything else with this prefix is chance.
       const ours = sameFlight?.process_id === processId && repeated.size > 0
       if (!ours && (sameFlight !== undefined || repeated.size > 0)) return { outcome: 'collision' }
 
+      const fresh = items.filter(({ id }) => !repeated.has(id))
+      const earlier = yield* keys.known(fresh, now)
+      const unclaimed = fresh.filter(({ id }) => !earlier.has(id))
+      const waiting = counted?.waiting ?? 0
+      const fitting = fittingOf(unclaimed, admission.maxQueueSize - waiting)
+      for (const [id, lost] of yield* keys.take(fitting, now)) earlier.set(id, lost)
+      const accepted = fitting.filter(({ id }) => !earlier.has(id))
+      const queueNums = new Map(accepted.map(({ id }, at) => [id, waiting + at]))
+
+      const writes: Operation<unknown>[] = []
       if (admission.started && admission.started.length > 0) {
-        yield* markStarted({ prefixes: JSON.stringify(admission.started) })
+        writes.push(markStarted({ prefixes: JSON.stringify(admission.started) }))
       }
-      if ((yield* findQueue({ name: queue })).length === 0) yield* ensureQueue({ name: queue })
-      let waiting = (yield* countWaiting({ queue }))[0]?.waiting ?? 0
-      const inserts: Operation<unknown>[] = []
-      const answers: ItemAdmitted[] = []
-      for (const item of items) {
-        const before = repeated.get(item.id)
-        if (before !== undefined) {
-          answers.push({ outcome: 'accepted', queueNum: before.queue_num })
-          continue
-        }
-        const taken = yield* earlier(item.idempotency, now)
-        if (taken !== undefined) {
-          answers.push(taken)
-          continue
-        }
-        if (waiting >= admission.maxQueueSize) {
-          answers.push({ outcome: 'full' })
-          continue
-        }
-        const lost = yield* claim(item.idempotency, item.id, now)
-        if (lost !== undefined) {
-          answers.push(lost)
-          continue
-        }
-        inserts.push(
+      if (knownQueue === undefined) writes.push(ensureQueue({ name: queue }))
+      for (const [at, item] of accepted.entries()) {
+        const queueNum = waiting + at
+        writes.push(
           insertWaiting({
             ...rowOf(item, now),
             queue,
             platform: flight.platform,
-            queueNum: waiting,
+            queueNum,
             queueId: flightIdOf(flight.prefix),
             flight: flight.prefix,
             sync: item.sync ? 1 : 0,
           }),
           insertInputs({ id: item.id, inputs: item.inputs }),
-          outbox.created(item, 'pending', waiting, now),
+          outbox.created(item, 'pending', queueNum, now),
         )
-        answers.push({ outcome: 'accepted', queueNum: waiting })
-        waiting++
       }
-      if (inserts.length > 0 && sameFlight === undefined) {
+      if (accepted.length > 0 && sameFlight === undefined) {
         const { prefix, platform, lane, heartbeatTimeoutMs } = flight
-        inserts.push(insertFlight({ prefix, processId, platform, lane, heartbeatTimeoutMs }))
+        writes.push(insertFlight({ prefix, processId, platform, lane, heartbeatTimeoutMs }))
       }
-      yield* together(inserts)
-      return { outcome: 'admitted', items: answers }
+      yield* together(writes)
+      return {
+        outcome: 'admitted',
+        items: items.map(({ id }): ItemAdmitted => {
+          const queueNum = repeated.get(id)?.queue_num ?? queueNums.get(id)
+          if (queueNum !== undefined) return { outcome: 'accepted', queueNum }
+          return earlier.get(id) ?? { outcome: 'full' }
+        }),
+      }
     },
 
-    *begin(prediction: NewSyncPrediction, processId: string, now: number): Operation<Begun> {
-      const { id, queue, platform, idempotency } = prediction
-      const [process] = yield* processState({ id: processId })
-      if (process?.state !== 'open')
-        return { outcome: 'process_not_open', state: process?.state ?? 'unknown' }
-      const [repeated] = yield* known({ ids: JSON.stringify([id]) })
-      if (repeated !== undefined) return { outcome: 'begun', token: repeated.token }
-      const taken = yield* claim(idempotency, id, now)
-      if (taken !== undefined) return taken
-      yield* insertRunning({ ...rowOf(prediction, now), queue, platform, queueId: '', holder: processId })
-      yield* insertInputs({ id, inputs: prediction.inputs })
-      yield* outbox.created(prediction, 'running', 0, now)
-      return { outcome: 'begun', token: 1 }
+    /** All direct calls of one group, each id once: two round trips, four with keys, however many they are. */
+    *begin(requests: readonly BeginRequest[], now: number): Operation<Begun[]> {
+      const processIds = [...new Set(requests.map(({ processId }) => processId))]
+      const ids = JSON.stringify(requests.map(({ prediction }) => prediction.id))
+      const [processes, knownRows] = yield* both(
+        together(processIds.map((id) => processState({ id }))),
+        known({ ids }),
+      )
+      const states = new Map<string, ProcessState>(
+        processIds.map((id, at) => [id, processes[at]?.[0]?.state ?? 'unknown']),
+      )
+      const repeated = new Map(knownRows.map((row) => [row.id, row.token]))
+      const fresh = requests.filter(
+        ({ prediction, processId }) => states.get(processId) === 'open' && !repeated.has(prediction.id),
+      )
+      const earlier = yield* keys.take(
+        fresh.map(({ prediction }) => prediction),
+        now,
+      )
+      const begun = fresh.filter(({ prediction }) => !earlier.has(prediction.id))
+      yield* together(
+        begun.flatMap(({ prediction, processId }): Operation<unknown>[] => {
+          const { id, queue, platform, inputs } = prediction
+          return [
+            insertRunning({ ...rowOf(prediction, now), queue, platform, queueId: '', holder: processId }),
+            insertInputs({ id, inputs }),
+            outbox.created(prediction, 'running', 0, now),
+          ]
+        }),
+      )
+      return requests.map(({ prediction, processId }): Begun => {
+        const state = states.get(processId) ?? 'unknown'
+        if (state !== 'open') return { outcome: 'process_not_open', state }
+        return earlier.get(prediction.id) ?? { outcome: 'begun', token: repeated.get(prediction.id) ?? 1 }
+      })
     },
 
     *discard(predictionIds: readonly string[], now: number): Operation<string[]> {
       const ids = JSON.stringify(predictionIds)
       const rows = yield* failWaiting({ ids, now })
       const failed = rows.map((row) => row.id)
-      yield* freeKeys({ ids: JSON.stringify(failed) })
+      yield* keys.free(failed)
       yield* outbox.changed(failed, now)
       yield* outbox.happened('completed', rows, now)
       return (yield* notDiscarded({ ids })).map((row) => row.id)
@@ -249,4 +240,18 @@ export function makeAdmission(dialect: Dialect, outbox: Outbox, keyLifetimeMs: n
   }
 }
 
-type Earlier = Extract<ItemAdmitted, { outcome: 'earlier' | 'mismatch' }>
+/**
+ * Those that the queue has room for, in their order. One that shares its key with an earlier one of the group takes no
+ * room: the key will stand for that one.
+ */
+function fittingOf<Item extends Keyed>(items: readonly Item[], room: number): Item[] {
+  const seen = new Set<string>()
+  let left = room
+  return items.filter(({ idempotency }) => {
+    if (idempotency !== undefined && seen.has(idempotency.key)) return true
+    if (left <= 0) return false
+    left--
+    if (idempotency !== undefined) seen.add(idempotency.key)
+    return true
+  })
+}

@@ -1,10 +1,11 @@
 /** The store over any engine: names each write's kind and keys, adds process life. Holds no SQL. */
-import { makeAdmission } from './admission.ts'
+import { type BeginRequest, makeAdmission } from './admission.ts'
 import { makeDeliveryRows, makeDeliveryStore } from './delivery-rows.ts'
 import { makeEndings, type TransitionRequest } from './endings.ts'
 import { makeFigures } from './figures.ts'
 import { makeFileRows } from './file-rows.ts'
-import { type Engine, oneByOne, soft, type WriteKind } from './group.ts'
+import { type Engine, oneByOne, sideBySide, soft, type WriteKind } from './group.ts'
+import { makeIdempotency } from './idempotency.ts'
 import { makeJobs } from './jobs.ts'
 import { makeListing } from './listing.ts'
 import { makeOutbox } from './outbox.ts'
@@ -13,15 +14,7 @@ import { makeProgress } from './progress.ts'
 import { makeQueues } from './queues.ts'
 import { expiryChunk, makeRetention } from './retention.ts'
 import type { Dialect } from './statement.ts'
-import type {
-  Admission,
-  NewSyncPrediction,
-  NewTask,
-  ProcessRole,
-  Progress,
-  Store,
-  TaskChange,
-} from './store.ts'
+import type { Admission, Begun, NewTask, ProcessRole, Progress, Store, TaskChange } from './store.ts'
 import { makeTakes, type ReleaseRequest, type TakeRequest } from './takes.ts'
 import { makeTasks } from './tasks.ts'
 import { makeTrackingStore } from './tracking-rows.ts'
@@ -61,7 +54,7 @@ export function composeStore(
 ): Store {
   const deliveries = makeDeliveryRows(dialect)
   const outbox = makeOutbox(dialect, deliveries, { mirror })
-  const admission = makeAdmission(dialect, outbox, keyLifetimeMs)
+  const admission = makeAdmission(dialect, outbox, makeIdempotency(dialect, keyLifetimeMs))
   const takes = makeTakes(dialect, outbox)
   const jobs = makeJobs(dialect)
   const endings = makeEndings(dialect, outbox, jobs)
@@ -85,36 +78,34 @@ export function composeStore(
     (r, now) => admission.admit(r, now),
   )
   // A direct call is answered after its end is written; a call taken or released and forgotten is only made again.
-  const begin = soft(
-    oneByOne(
-      (r: { prediction: NewSyncPrediction; processId: string }) => [r.prediction.id],
-      (r, now) => admission.begin(r.prediction, r.processId, now),
-    ),
-  )
+  const begin: WriteKind<BeginRequest, Begun> = soft({
+    keys: (r) => [r.prediction.id],
+    run: admission.begin,
+  })
   const take: WriteKind<TakeRequest, Awaited<ReturnType<Store['take']>>> = soft({
     keys: ownId,
     run: takes.take,
   })
-  const release = soft(oneByOne(ownId<ReleaseRequest>, (r, now) => takes.release(r, now)))
+  const release = soft(sideBySide(ownId<ReleaseRequest>, (r, now) => takes.release(r, now)))
   const transition: WriteKind<TransitionRequest, Awaited<ReturnType<Store['transition']>>> = {
     keys: ownId,
     run: endings.transition,
   }
-  const discard = oneByOne(
+  const discard = sideBySide(
     (ids: readonly string[]) => ids,
     (ids, now) => admission.discard(ids, now),
   )
-  const cancel = oneByOne(
+  const cancel = sideBySide(
     (id: string) => [id],
     (id, now) => endings.cancel(id, now),
   )
-  const endOverdue = oneByOne(
+  const endOverdue = sideBySide(
     (ids: readonly string[]) => ids,
     (ids, now) => endings.endOverdue(ids, now),
   )
   // Whatever the run has given comes again with the next look at it.
   const note = soft(
-    oneByOne(ownId<{ id: string; token: number; progress: Progress }>, (r, now) =>
+    sideBySide(ownId<{ id: string; token: number; progress: Progress }>, (r, now) =>
       progress.note(r.id, r.token, r.progress, now),
     ),
   )
@@ -126,26 +117,26 @@ export function composeStore(
   const settle = oneByOne(everything, (r: { processId: string; errorInfo: string }, now) =>
     endings.settle(r.processId, r.errorInfo, now),
   )
-  const markStarted = soft(oneByOne(none, (prefixes: readonly string[]) => admission.markStarted(prefixes)))
-  const beginJob = oneByOne(ownId<{ id: string; token: number }>, (r) => jobs.begin(r.id, r.token))
-  const jobCreated = oneByOne(ownId<{ id: string; handle: string }>, (r) => jobs.created(r.id, r.handle))
-  const jobRefused = oneByOne(
+  const markStarted = soft(sideBySide(none, (prefixes: readonly string[]) => admission.markStarted(prefixes)))
+  const beginJob = sideBySide(ownId<{ id: string; token: number }>, (r) => jobs.begin(r.id, r.token))
+  const jobCreated = sideBySide(ownId<{ id: string; handle: string }>, (r) => jobs.created(r.id, r.handle))
+  const jobRefused = sideBySide(
     (id: string) => [id],
     (id) => jobs.refused(id),
   )
-  const cancelHeard = oneByOne(
+  const cancelHeard = sideBySide(
     (id: string) => [id],
     (id) => jobs.heard(id),
   )
-  const createTask = oneByOne(ownId<NewTask>, (task, now) => tasks.create(task, now))
-  const updateTask = oneByOne(ownId<{ id: string; change: TaskChange }>, (r, now) =>
+  const createTask = sideBySide(ownId<NewTask>, (task, now) => tasks.create(task, now))
+  const updateTask = sideBySide(ownId<{ id: string; change: TaskChange }>, (r, now) =>
     tasks.update(r.id, r.change, now),
   )
-  const addFile = oneByOne(none, (r: { name: string; predictionId: string }, now) =>
+  const addFile = sideBySide(none, (r: { name: string; predictionId: string }, now) =>
     files.add(r.name, r.predictionId, now),
   )
-  const forgetFiles = oneByOne(none, (names: readonly string[]) => files.forget(names))
-  const outboxDone = oneByOne(none, (seq: number) => outbox.done(seq))
+  const forgetFiles = sideBySide(none, (names: readonly string[]) => files.forget(names))
+  const outboxDone = sideBySide(none, (seq: number) => outbox.done(seq))
   const expire = oneByOne(everything, (before: number, now) => retention.expire(before, now))
 
   let stopWatchdog: (() => void) | undefined

@@ -1,6 +1,6 @@
 /** What is asked of the store in one turn of the event loop: a group, one transaction. Orders it; runs nothing. */
 import { ServiceError } from '../contracts/errors.ts'
-import type { Operation } from './statement.ts'
+import { type Operation, together } from './statement.ts'
 
 /** One kind of write. Requests of one group that touch different keys may run together and in any order. */
 export interface WriteKind<Request, Result> {
@@ -40,7 +40,15 @@ export interface Batch {
   entries: Entry[]
 }
 
-/** A kind whose requests run one after the other. */
+/** A kind whose requests neither read nor write what another of the group writes: they share their round trips. */
+export function sideBySide<Request, Result>(
+  keys: (request: Request) => readonly string[] | 'all',
+  runOne: (request: Request, now: number) => Operation<Result>,
+): WriteKind<Request, Result> {
+  return { keys, run: (requests, now) => together(requests.map((request) => runOne(request, now))) }
+}
+
+/** A kind whose requests run one after the other: each reads what the one before it wrote. */
 export function oneByOne<Request, Result>(
   keys: (request: Request) => readonly string[] | 'all',
   runOne: (request: Request, now: number) => Operation<Result>,

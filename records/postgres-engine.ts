@@ -76,8 +76,11 @@ async function drive<Result>(
 ): Promise<Result> {
   let step = operation.next()
   while (!step.done) {
-    // All go out at once (pipeline mode); the first failure makes the server refuse the rest.
-    const answers = await Promise.allSettled(step.value.map((ask) => query(client, ask, deadline)))
+    // All go out at once (pipeline mode), in one packet; the first failure makes the server refuse the rest.
+    client.connection.stream.cork()
+    const asked = step.value.map((ask) => query(client, ask, deadline))
+    client.connection.stream.uncork()
+    const answers = await Promise.allSettled(asked)
     const failed = answers.find((answer) => answer.status === 'rejected')
     step =
       failed === undefined

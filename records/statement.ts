@@ -156,6 +156,20 @@ function slotName(part: unknown): string {
   throw new Error('A statement has a parameter without a name')
 }
 
+/** Two operations side by side, as `together`. */
+export function* both<A, B>(one: Operation<A>, other: Operation<B>): Operation<[A, B]> {
+  let a = one.next()
+  let b = other.next()
+  while (!a.done || !b.done) {
+    const asksA = a.done ? [] : a.value
+    const asksB = b.done ? [] : b.value
+    const answers = yield [...asksA, ...asksB]
+    if (!a.done) a = one.next(answers.slice(0, asksA.length))
+    if (!b.done) b = other.next(answers.slice(asksA.length))
+  }
+  return [a.value, b.value]
+}
+
 /** Operations side by side: their statements go out together, one round trip for all. */
 export function* together<T>(operations: readonly Operation<T>[]): Operation<T[]> {
   const steps = operations.map((operation) => operation.next())

@@ -2,7 +2,7 @@
 import { ServiceError } from '../contracts/errors.ts'
 import { isTerminal } from '../contracts/statuses.ts'
 import type { Outbox } from './outbox.ts'
-import type { Dialect, Operation } from './statement.ts'
+import { both, type Dialect, type Operation } from './statement.ts'
 import type { NotTaken, ProcessState, TakeLimits, Taken } from './store.ts'
 import type { PredictionRow } from './tables.ts'
 
@@ -100,18 +100,19 @@ export function makeTakes(dialect: Dialect, outbox: Outbox) {
   )
 
   return {
-    /** All takes of one group, each id once: five statements, however many they are. */
+    /** All takes of one group, each id once: five statements in three round trips, however many they are. */
     *take(requests: readonly TakeRequest[], now: number): Operation<(Taken | NotTaken)[]> {
       const takers = [...new Set(requests.map((request) => request.processId))]
-      const states = new Map<string, ProcessState>()
-      for (const row of yield* processStates({ ids: JSON.stringify(takers) })) states.set(row.id, row.state)
-      for (const taker of takers) refuseGone(states.get(taker))
-
-      const paused = new Set<string>()
-      for (const row of yield* queues({})) if (row.paused === 1) paused.add(row.name)
-      const rows = new Map<string, Row>()
       const ids = requests.map((request) => request.id)
-      for (const row of yield* records({ ids: JSON.stringify(ids) })) rows.set(row.id, row)
+      // Locked in this order by everybody, though asked together.
+      const [processRows, [queueRows, recordRows]] = yield* both(
+        processStates({ ids: JSON.stringify(takers) }),
+        both(queues({}), records({ ids: JSON.stringify(ids) })),
+      )
+      const states = new Map<string, ProcessState>(processRows.map((row) => [row.id, row.state]))
+      for (const taker of takers) refuseGone(states.get(taker))
+      const paused = new Set(queueRows.filter((row) => row.paused === 1).map((row) => row.name))
+      const rows = new Map<string, Row>(recordRows.map((row) => [row.id, row]))
       const holders = [...rows.values()].flatMap(({ holder }) =>
         holder === null || states.has(holder) ? [] : [holder],
       )
@@ -126,8 +127,11 @@ export function makeTakes(dialect: Dialect, outbox: Outbox) {
       for (const taker of takers) {
         const taken = idsOf(requests, verdicts, ({ outcome }) => outcome === 'taken', taker)
         if (taken.length === 0) continue
-        yield* hold({ ids: JSON.stringify(taken), holder: taker, now })
-        for (const row of yield* inputs({ ids: JSON.stringify(taken) })) {
+        const [, inputRows] = yield* both(
+          hold({ ids: JSON.stringify(taken), holder: taker, now }),
+          inputs({ ids: JSON.stringify(taken) }),
+        )
+        for (const row of inputRows) {
           const verdict = verdicts[ids.indexOf(row.id)]
           if (verdict?.outcome === 'taken') verdict.inputs = row.inputs
         }

@@ -1,4 +1,6 @@
 /** What only a shared server can show: it dies and returns, its clients are frozen, and start fails in clear words. */
+import { once } from 'node:events'
+import { connect, createServer, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import { expect, onTestFinished, test, vi } from 'vitest'
@@ -211,4 +213,51 @@ describeWithCluster('the PostgreSQL store', () => {
     expect(tookMs).toBeLessThan(20_000)
     console.log(`1000 take + transition pairs on PostgreSQL: ${tookMs.toFixed(0)} ms`)
   })
+
+  test('what is asked together shares its round trips: a slow network is felt per group, not per prediction', async () => {
+    const place = await postgresStores.place()
+    if (place.kind !== 'postgres') throw new Error('not a PostgreSQL place')
+    const connectionString = await throughSlowNetwork(place.connectionString, 25)
+    const store = await servingStore({ kind: 'postgres', connectionString }, 'api-1', {
+      writeDeadlineMs: 120_000,
+    })
+    const direct = Array.from({ length: 500 }, () => flightIds(1)[0]!)
+    const started = performance.now()
+    await Promise.all(
+      direct.map((id) => store.begin({ ...newPrediction(id), queue: 'critical', platform: 'v2' }, 'api-1')),
+    )
+    const ids = flightIds(200)
+    const items = ids.map((id) => newPrediction(id, { idempotency: { key: id, fingerprint: 'f' } }))
+    await store.admit(admissionOf(ids, { items }))
+    await Promise.all([...direct, ...ids].map((id) => store.cancel(id)))
+    expect(await store.count('critical')).toEqual({ waiting: 0, running: 0 })
+    // One by one, the 700 would need two round trips each at the least: 35 s.
+    expect(performance.now() - started).toBeLessThan(15_000)
+  })
 })
+
+/** The same database, each packet to it late by so much. */
+async function throughSlowNetwork(connectionString: string, lateMs: number): Promise<string> {
+  const url = new URL(connectionString)
+  const port = Number(url.port)
+  const sockets = new Set<Socket>()
+  const proxy = createServer((near) => {
+    const far = connect(port, '127.0.0.1')
+    for (const socket of [near, far]) {
+      sockets.add(socket)
+      socket.setNoDelay(true).on('error', () => undefined)
+    }
+    near.on('data', (chunk) => setTimeout(() => far.writable && far.write(chunk), lateMs))
+    near.on('close', () => far.destroy())
+    far.pipe(near)
+  })
+  proxy.listen(0, '127.0.0.1')
+  await once(proxy, 'listening')
+  onTestFinished(() => {
+    for (const socket of sockets) socket.destroy()
+    proxy.close()
+  })
+  const address = proxy.address()
+  url.port = String(address !== null && typeof address === 'object' ? address.port : 0)
+  return String(url)
+}
