@@ -1,6 +1,6 @@
 /** The files of examples/validations: every one is valid, and those that need nothing but this repository are BLESSED by the command. */
 import { spawn } from 'node:child_process'
-import { readdirSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, onTestFinished, test } from 'vitest'
@@ -9,8 +9,14 @@ import { serveHttp } from '../api/server.ts'
 import { readValidationFile } from '../cli/validation-file.ts'
 import { parseValidation } from '../contracts/validation.ts'
 import { makeMetrics } from '../metrics.ts'
+import { digestFiles } from '../protocols/digest.ts'
+import { makeRunners, type Runners } from '../runners/index.ts'
+import { existingVenv } from '../scripts/python-venv.mjs'
 import { startTestApi } from './support/api-app.ts'
 import { temporaryFolder } from './support/folders.ts'
+import { pythonMissing } from './support/model-servers.ts'
+import { requirement } from './support/require.ts'
+import { serveModel } from './support/served-model.ts'
 import { candidateRequest, startValidations, type Validations } from './support/validations.ts'
 
 const folder = fileURLToPath(new URL('../examples/validations/', import.meta.url))
@@ -23,8 +29,9 @@ const selfContained = [
   'process-custom.yaml',
 ]
 
-async function served(): Promise<Validations & { url: string }> {
-  const world = await startValidations()
+async function served(runners?: (root: string) => Runners): Promise<Validations & { url: string }> {
+  const world = await startValidations({ worker: runners === undefined })
+  if (runners !== undefined) await world.startWorker({ runners: runners(world.jobsRoot) })
   const api = await startTestApi()
   const app = makeApp({ ...api.deps, metrics: makeMetrics(), validations: world.service }, api.settings)
   const server = await serveHttp(app, { host: '127.0.0.1', port: 0 })
@@ -85,6 +92,43 @@ test.each(selfContained)('perdure validate %s ends BLESSED', async (name) => {
   expect((await jobs()).filter(({ alive }) => alive)).toEqual([])
 })
 
+requirement('python', () => pythonMissing('cog')).test(
+  'perdure validate process-cog.yaml ends BLESSED, with the environment of Cog first on PATH',
+  async () => {
+    const { bin } = existingVenv('cog')!
+    // As a worker has it that was started from the activated environment.
+    const env = { PATH: `${bin}:${process.env.PATH}` }
+    const { url, jobs } = await served((root) => makeRunners({ process: { root, env } }))
+    const { code, stdout, stderr } = await perdure(url, ['validate', `${folder}process-cog.yaml`])
+    expect(code, stdout + stderr).toBe(0)
+    expect(stdout).toMatch(/^BLESSED {2}cog until /)
+    expect((await jobs()).filter(({ alive }) => alive)).toEqual([])
+  },
+  240_000,
+)
+
+test('perdure validate endpoint.yaml ends BLESSED where the sample model is served, which goes on serving', async () => {
+  const text = readFileSync(`${folder}endpoint.yaml`, 'utf8')
+  // The digest is what its reader can check: that of the file which `npm start` serves.
+  expect(text).toContain(
+    await digestFiles(fileURLToPath(new URL('../examples/iris/model.json', import.meta.url))),
+  )
+  const root = fileURLToPath(new URL('../', import.meta.url))
+  const args = ['modelserver/main.ts', 'examples/iris/model.ts']
+  const { origin } = await serveModel(process.execPath, args, {
+    cwd: root,
+    env: { ...process.env, PORT: '0' },
+  })
+  const file = join(temporaryFolder('endpoint'), 'endpoint.yaml')
+  expect(text).toContain('address: 127.0.0.1:8080')
+  writeFileSync(file, text.replace('127.0.0.1:8080', new URL(origin).host))
+  const { url } = await served()
+  const { code, stdout, stderr } = await perdure(url, ['validate', file])
+  expect(code, stdout + stderr).toBe(0)
+  expect(stdout).toMatch(/^BLESSED {2}iris until /)
+  expect((await fetch(`${origin}/v2/models/iris/ready`)).status).toBe(200)
+})
+
 test('perdure validate: exit codes and words by verdict; --json for scripts; bless list, show and revoke', async () => {
   const { url } = await served()
   const place = temporaryFolder('cli')
@@ -102,7 +146,7 @@ test('perdure validate: exit codes and words by verdict; --json for scripts; ble
   const bad = await perdure(url, ['validate', file('bad.json', dying)])
   expect(bad.code).toBe(1)
   expect(bad.stdout).toMatch(/^NOT_BLESSED/)
-  expect(bad.stdout).toContain('JOB_ABORTED: exited with code 3')
+  expect(bad.stdout).toMatch(/JOB_ABORTED: .*exited with code 3/)
 
   const nowhere = candidateRequest({}, { model: { path: '/nowhere' } })
   const unreadable = await perdure(url, ['validate', file('nowhere.json', nowhere)])

@@ -2,8 +2,10 @@
  * Whole validations on a real Kubernetes API. On kwok's nodes Pods run, but nothing serves in them; on a real node the
  * candidate is a process with logs, limits and signals.
  */
+import { fileURLToPath } from 'node:url'
 import { KubeConfig, type V1Pod, Watch } from '@kubernetes/client-node'
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
+import { readValidationFile } from '../cli/validation-file.ts'
 import { makeRunners } from '../runners/index.ts'
 import { kubelet, nodeWithinMs } from './support/kubelet.ts'
 import { kubernetes } from './support/kubernetes.ts'
@@ -60,6 +62,52 @@ kubernetes.describe('validations on Kubernetes', () => {
     expect(record, JSON.stringify(attempts)).toMatchObject({ verdict: 'NOT_BLESSED' })
     expect(attempts).toMatchObject([{ errorClass: 'DEADLINE_EXCEEDED', cleanup: { gone: true } }])
     expect(attempts.flatMap(({ transitions }) => transitions ?? []).map(({ to }) => to)).toContain('Running')
+  }, 150_000)
+
+  test('the example for Kubernetes is a Pod that the API takes and the scheduler places', async () => {
+    const { api, cluster } = target
+    const metadata = (name: string) => ({ metadata: { name } })
+    await api.createNamespace({ body: metadata('models') })
+    await api.createNamespacedServiceAccount({ namespace: 'models', body: metadata('default') })
+    const spec = {
+      accessModes: ['ReadOnlyMany'],
+      resources: { requests: { storage: '1Gi' } },
+      volumeName: 'models',
+    }
+    // As the controller manager leaves it, which is not here.
+    const annotations = { 'pv.kubernetes.io/bind-completed': 'yes' }
+    const claim = { metadata: { name: 'models', annotations }, spec }
+    await api.createNamespacedPersistentVolumeClaim({ namespace: 'models', body: claim })
+    await api.createPersistentVolume({
+      body: {
+        ...metadata('models'),
+        spec: {
+          accessModes: ['ReadOnlyMany'],
+          capacity: { storage: '1Gi' },
+          hostPath: { path: '/nowhere' },
+          claimRef: { namespace: 'models', name: 'models' },
+        },
+      },
+    })
+    const node = await api.readNode({ name: 'plain' })
+    const labels = { ...node.metadata?.labels, pool: 'inference' }
+    await cluster.call('PUT', '/api/v1/nodes/plain', { ...node, metadata: { ...node.metadata, labels } })
+    const example = await readValidationFile(
+      fileURLToPath(new URL('../examples/validations/kubernetes-open-inference.yaml', import.meta.url)),
+    )
+    const { record, attempts } = await validate(target, {
+      ...example,
+      validationSpec: {
+        numTries: 1,
+        maxLoadingTimeSeconds: 5,
+        pollIntervalSeconds: 0.5,
+        stopGraceSeconds: 1,
+      },
+    })
+    expect(record, JSON.stringify(attempts)).toMatchObject({ verdict: 'NOT_BLESSED' })
+    expect(attempts).toMatchObject([{ errorClass: 'DEADLINE_EXCEEDED', cleanup: { gone: true } }])
+    expect(attempts.flatMap(({ transitions }) => transitions ?? []).map(({ to }) => to)).toContain('Running')
+    expect((await api.listNamespacedPod({ namespace: 'models' })).items).toEqual([])
   }, 150_000)
 })
 
