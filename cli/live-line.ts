@@ -11,6 +11,7 @@ export function liveLine(stream: NodeJS.WriteStream = process.stderr): LiveLine 
   if (!stream.isTTY) return { say: () => undefined, end: () => undefined }
   const began = performance.now()
   let text = ''
+  let hasEnded = false
   const draw = () => {
     const seconds = ` ${((performance.now() - began) / 1000).toFixed(1)} s`
     // A line that wraps cannot be drawn over.
@@ -20,10 +21,13 @@ export function liveLine(stream: NodeJS.WriteStream = process.stderr): LiveLine 
   const timer = setInterval(draw, everyMs)
   return {
     say(next) {
+      if (hasEnded) return
       text = next
       draw()
     },
     end() {
+      if (hasEnded) return
+      hasEnded = true
       clearInterval(timer)
       stream.write('\r\x1b[K')
     },

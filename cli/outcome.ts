@@ -27,6 +27,21 @@ export function showRecord(record: TaskRecord, json: boolean): void {
   else console.error(`${record.id} ${record.status}${record.error_info && `: ${record.error_info}`}`)
 }
 
+/** What is wrong with the command itself, before the API is asked. */
+export class UsageError extends Error {}
+
+const failedCodes =
+  /^(platform_|provider_|prediction_timeout$|interrupted$|attempts_exhausted$|task_queue_failed$)/
+
+/** An answer to a request that waits for its prediction may be how that ended. */
+function exitCodeOfError(error: Error): number {
+  if (error instanceof UsageError) return exitCodes.usage
+  if (!(error instanceof ApiError)) return exitCodes.unavailable
+  if (error.code === 'prediction_canceled' || error.code === 'prediction_aborted') return exitCodes.canceled
+  if (failedCodes.test(error.code)) return exitCodes.failed
+  return [400, 403, 404, 413, 422].includes(error.status) ? exitCodes.usage : exitCodes.unavailable
+}
+
 /** Runs a command, and ends the process with its code. */
 export async function conclude(command: () => Promise<number>, json = false): Promise<void> {
   try {
@@ -35,10 +50,7 @@ export async function conclude(command: () => Promise<number>, json = false): Pr
     if (!(error instanceof Error)) throw error
     if (json && error instanceof ApiError) console.log(printJson(error.body))
     else console.error(`perdure: ${wordsOf(error)}`)
-    process.exitCode =
-      error instanceof ApiError && [400, 403, 404, 413, 422].includes(error.status)
-        ? exitCodes.usage
-        : exitCodes.unavailable
+    process.exitCode = exitCodeOfError(error)
   }
 }
 

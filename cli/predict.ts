@@ -2,9 +2,10 @@
 import { readFile } from 'node:fs/promises'
 import { text } from 'node:stream/consumers'
 import { type Command, Option } from 'commander'
-import { ApiError } from '../contracts/client.ts'
+import { ApiError, type Client, type RequestOptions } from '../contracts/client.ts'
+import { liveLine } from './live-line.ts'
 import { liveStatus } from './live-status.ts'
-import { conclude, exitCodeOf, exitCodes, showRecord } from './outcome.ts'
+import { conclude, exitCodeOf, exitCodes, showRecord, UsageError } from './outcome.ts'
 import { type ApiOptions, clientOf, jsonArgument, seconds, withApiOptions } from './request.ts'
 
 interface PredictOptions extends ApiOptions {
@@ -32,6 +33,11 @@ export function addPredict(program: Command): void {
   )
 }
 
+/** As a shell says it of SIGINT. */
+const interrupted = 130
+/** How a stream says that its prediction was canceled. */
+const canceledText = 'prediction was canceled'
+
 const exitCodeHelp = `
 Exit codes: ${Object.entries(exitCodes)
   .map(([name, code]) => `${code} ${name}`)
@@ -45,7 +51,7 @@ async function predict(model: string, given: string | undefined, options: Predic
     ...(options.priority !== undefined && { priority: Number(options.priority) }),
     ...(options.uid !== undefined && { uid: options.uid }),
   }
-  if (options.stream) return stream(client.generate(model, inputs, request))
+  if (options.stream) return stream(client, model, inputs, request, options.json ?? false)
   const { id } = await client.submit(model, inputs, request)
   if (options.detach) {
     console.log(options.json ? JSON.stringify({ id }) : id)
@@ -55,7 +61,7 @@ async function predict(model: string, given: string | undefined, options: Predic
   const onInterrupt = () => {
     live.end()
     console.error(`the prediction goes on: perdure task ${id} --wait 60, or perdure cancel ${id}`)
-    process.exit(130)
+    process.exit(interrupted)
   }
   process.once('SIGINT', onInterrupt)
   try {
@@ -72,22 +78,51 @@ async function predict(model: string, given: string | undefined, options: Predic
   }
 }
 
-async function stream(pieces: AsyncIterable<string>): Promise<number> {
+/** The text as it comes; with `json` one line `{"id":n,"data":text}` for each piece, at the end `{"error":text}` of a failure. */
+async function stream(
+  client: Client,
+  model: string,
+  inputs: unknown,
+  request: RequestOptions,
+  json: boolean,
+): Promise<number> {
+  const live = liveLine()
+  live.say(`${model} waits for its first words`)
+  const leaving = new AbortController()
+  const leave = () => leaving.abort()
+  process.once('SIGINT', leave)
+  let pieces = 0
   try {
-    for await (const piece of pieces) process.stdout.write(piece)
-    process.stdout.write('\n')
+    for await (const data of client.generate(model, inputs, { ...request, signal: leaving.signal })) {
+      live.end()
+      process.stdout.write(json ? `${JSON.stringify({ id: pieces, data })}\n` : data)
+      pieces++
+    }
+    live.end()
+    if (!json) process.stdout.write('\n')
     return exitCodes.succeeded
   } catch (error) {
+    live.end()
+    if (pieces > 0 && !json) process.stdout.write('\n')
+    if (leaving.signal.aborted) {
+      console.error('left: the prediction is canceled')
+      return interrupted
+    }
     // The stream had begun: the prediction failed, not the request.
     if (!(error instanceof ApiError) || error.status !== 0) throw error
-    process.stdout.write('\n')
-    console.error(error.message)
-    return exitCodes.failed
+    if (json) console.log(JSON.stringify({ error: error.message }))
+    else console.error(error.message)
+    return error.message === canceledText ? exitCodes.canceled : exitCodes.failed
+  } finally {
+    process.off('SIGINT', leave)
   }
 }
 
 async function textOf(inputs: string | undefined): Promise<string> {
   if (inputs === undefined) return '{}'
   if (inputs === '-') return text(process.stdin)
-  return inputs.startsWith('@') ? readFile(inputs.slice(1), 'utf8') : inputs
+  if (!inputs.startsWith('@')) return inputs
+  return readFile(inputs.slice(1), 'utf8').catch((cause: NodeJS.ErrnoException) => {
+    throw new UsageError(`${inputs.slice(1)} cannot be read: ${cause.code ?? cause.message}`)
+  })
 }

@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError } from 'commander'
 import { loadCli } from '../config.ts'
 import { type Client, makeClient } from '../contracts/client.ts'
 import { parseJson } from '../contracts/json.ts'
+import { UsageError } from './outcome.ts'
 
 export interface ApiOptions {
   url?: string
@@ -34,6 +35,6 @@ export function jsonArgument(text: string): unknown {
   try {
     return parseJson(text)
   } catch {
-    throw new Error('the inputs are not valid JSON')
+    throw new UsageError('the inputs are not valid JSON')
   }
 }

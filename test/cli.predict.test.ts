@@ -1,10 +1,10 @@
 /** The perdure command against a served API: what it prints, and its exit code by outcome. */
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { serveHttp } from '../api/server.ts'
 import { startTestApi, type TestApi, type TestApiOptions } from './support/api-app.ts'
-import { send } from './support/scripted-server.ts'
+import { hang, send } from './support/scripted-server.ts'
 
 const main = fileURLToPath(new URL('../cli/main.ts', import.meta.url))
 
@@ -21,8 +21,14 @@ interface Ended {
   stderr: string
 }
 
-function perdure(url: string, args: string[], stdin = ''): Promise<Ended> {
+function perdure(
+  url: string,
+  args: string[],
+  stdin = '',
+  begun?: (child: ChildProcess) => void,
+): Promise<Ended> {
   const child = spawn(process.execPath, [main, ...args], { env: { ...process.env, PERDURE_URL: url } })
+  begun?.(child)
   const ended: Ended = { code: null, stdout: '', stderr: '' }
   child.stdout.on('data', (chunk) => {
     ended.stdout += chunk
@@ -77,6 +83,9 @@ test('what is wrong with the command or the request is 2, an API that is away is
   expect((await perdure(url, ['predict'])).code).toBe(2)
   expect((await perdure(url, ['nonsense'])).code).toBe(2)
   expect((await perdure(url, ['predict', 'm', '[]'])).code).toBe(2)
+  const unread = await perdure(url, ['predict', 'm', '@nowhere.json'])
+  expect(unread).toMatchObject({ code: 2, stderr: 'perdure: nowhere.json cannot be read: ENOENT\n' })
+  expect((await perdure(url, ['predict', 'm', '{"x"'])).code).toBe(2)
   expect((await perdure(url, ['task', 'nobody'])).code).toBe(2)
   const away = await perdure('http://127.0.0.1:1', ['task', 'x'])
   expect(away.code).toBe(3)
@@ -94,6 +103,50 @@ test('predict --stream prints the text as it comes; a stream that breaks is exit
   const broken = await perdure(url, ['predict', 'talker', '--stream'])
   expect(broken.stdout).toBe('Hel\n')
   expect(broken.code, broken.stderr).toBe(1)
+})
+
+test('predict --stream --json prints a line for each piece, and the failure as the last', async () => {
+  const { url, platform } = await served({
+    platform: 'kserve',
+    answer: send('{"id":0,"data":"Hel"}{"id":1,"data":"lo"}'),
+  })
+  const stream = ['predict', 'talker', '{}', '--stream', '--json']
+  expect(await perdure(url, stream)).toMatchObject({
+    code: 0,
+    stdout: '{"id":0,"data":"Hel"}\n{"id":1,"data":"lo"}\n',
+  })
+  platform.script(send('{"id":0,"data":"Hel"}{"error":"broken"}'))
+  const broken = await perdure(url, stream)
+  expect(broken).toMatchObject({
+    code: 1,
+    stdout: '{"id":0,"data":"Hel"}\n{"error":"status 20007: broken"}\n',
+  })
+})
+
+test('a stream that fails before its first piece has the exit code of how its prediction ended', async () => {
+  const { url, platform, store } = await served({ platform: 'kserve', answer: send('{}', 500) })
+  expect((await perdure(url, ['predict', 'talker', '--stream'])).code).toBe(1)
+  platform.script(hang)
+  const canceled = perdure(url, ['predict', 'talker', '--stream'])
+  await vi.waitFor(() => expect(platform.calls).toHaveLength(2), { timeout: 20_000 })
+  const { items } = await store.list({ status: 'running', limit: 1 })
+  await store.cancel(items[0]!.id)
+  expect((await canceled).code).toBe(4)
+})
+
+test('a caller that interrupts a stream is told that its prediction is canceled, and it is', async () => {
+  const { url, platform, store } = await served({ platform: 'kserve', answer: hang })
+  const left = perdure(url, ['predict', 'talker', '--stream'], '', (child) => {
+    void vi
+      .waitFor(() => expect(platform.calls).toHaveLength(1), { timeout: 20_000 })
+      .then(() => child.kill('SIGINT'))
+  })
+  expect(await left).toMatchObject({ code: 130, stdout: '', stderr: 'left: the prediction is canceled\n' })
+  await vi.waitFor(async () => {
+    expect((await store.list({ limit: 1 })).items).toMatchObject([
+      { status: 'canceled', errorInfo: 'client stopped listening' },
+    ])
+  })
 })
 
 test('models and check-config say what there is', async () => {
