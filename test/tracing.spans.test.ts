@@ -1,7 +1,8 @@
 /** Traces of one process: from the request to the platform every prediction stays in its caller's trace. */
 import { randomBytes } from 'node:crypto'
-import { expect, test, vi } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { traceparentOf, workflowTrace } from '../contracts/trace.ts'
+import { startTracing } from '../tracing/start.ts'
 import { inSpan } from '../tracing.ts'
 import { startInProcess } from './support/in-process.ts'
 import { soon, tracedHere } from './support/otlp-receiver.ts'
@@ -126,6 +127,30 @@ test('a stream is in the trace of its request and lasts to its end', async () =>
   expect(call.failed).toBe(false)
 })
 
+test('the creation of a job at a provider carries the trace, its polls are no spans', async () => {
+  const receiver = await tracedHere()
+  const { app, platform } = await startInProcess({
+    settings: (address, timeoutMs) => ({
+      ...{ platform: 'runpod', address: `http://${address}`, modelId: 'e1', timeoutMs },
+      apiKey: { reveal: () => 'provider-key' },
+    }),
+  })
+  platform.script(
+    json({ id: 'job-1', status: 'IN_QUEUE' }),
+    json({ id: 'job-1', status: 'IN_PROGRESS' }),
+    json({ id: 'job-1', status: 'COMPLETED', output: 1, executionTime: 5 }),
+  )
+  const caller = newTrace()
+  const headers = { traceparent: caller.traceparent }
+  const answer = await app.request('/v1/predict', { method: 'POST', body, headers })
+  expect(answer.status, await answer.text()).toBe(200)
+  const call = await receiver.span(caller.traceId, 'call runpod')
+  const [creation] = platform.calls
+  expect(creation).toMatchObject({ path: '/e1/run' })
+  expect(creation?.headers.traceparent).toBe(`00-${caller.traceId}-${call.spanId}-01`)
+  for (const { body: sent } of receiver.server.calls) expect(sent).not.toContain('provider-key')
+})
+
 test('the delivery of a webhook is in the trace of its prediction', async () => {
   const receiver = await tracedHere()
   const stage = await webhookStage()
@@ -188,6 +213,37 @@ test('a trace that its caller does not record is not recorded here either', asyn
   expect(receiver.of(silent.traceId)).toEqual([])
   const flags = platform.calls.map(({ headers }) => String(headers.traceparent).slice(3, 35))
   expect(flags).toContain(silent.traceId)
+})
+
+test('spans are sent as protobuf unless JSON is asked for', async () => {
+  const receiver = await tracedHere({ protocol: 'http/protobuf' })
+  await inSpan('a span to be sent', {}, async () => undefined)
+  await vi.waitFor(() => expect(receiver.server.calls).toHaveLength(1), soon)
+  const [call] = receiver.server.calls
+  expect(call?.headers['content-type']).toBe('application/x-protobuf')
+  expect(call?.body).toContain('a span to be sent')
+})
+
+test('a receiver that is away costs one warning and no time', async () => {
+  const warnings: string[] = []
+  const tracing = await startTracing(
+    {
+      url: 'http://127.0.0.1:9/v1/traces',
+      ...{ protocol: 'http/json', headers: [], resource: {}, sampler: 'always_on', ratio: 1 },
+    },
+    'perdure-test',
+    (text) => warnings.push(text),
+  )
+  onTestFinished(() => tracing.stop())
+  expect(await inSpan('lost', {}, async () => 7)).toBe(7)
+  await vi.waitFor(() => expect(warnings).toHaveLength(1), soon)
+  await expect(inSpan('lost too', {}, () => Promise.reject(new Error('its own')))).rejects.toThrow('its own')
+  const began = performance.now()
+  await tracing.stop()
+  // It waits 3 s at most.
+  expect(performance.now() - began).toBeLessThan(10_000)
+  expect(warnings).toHaveLength(1)
+  expect(warnings[0]).not.toContain('127.0.0.1')
 })
 
 test('a workflow run has the same span wherever it goes on', () => {

@@ -1,7 +1,7 @@
 /** A receiver of traces over HTTP that keeps what it gets: OTLP in JSON. */
 import { expect, onTestFinished, vi } from 'vitest'
 import { z } from 'zod'
-import { startTracing } from '../../tracing/start.ts'
+import { startTracing, type TracingSettings } from '../../tracing/start.ts'
 import { json, type ScriptedServer, startScriptedServer } from './scripted-server.ts'
 
 export interface SeenSpan {
@@ -86,16 +86,19 @@ export async function startTraceReceiver(): Promise<TraceReceiver> {
   }
 }
 
+export interface TracedHere {
+  headers?: Record<string, string>
+  protocol?: TracingSettings['protocol']
+}
+
 /** This process sends its traces to a receiver of the test's own until the test is over. */
-export async function tracedHere(
-  settings: { headers?: Record<string, string> } = {},
-): Promise<TraceReceiver> {
+export async function tracedHere(settings: TracedHere = {}): Promise<TraceReceiver> {
   const receiver = await startTraceReceiver()
   const { headers = {} } = settings
   const tracing = await startTracing(
     {
       url: `${receiver.server.origin}/v1/traces`,
-      protocol: 'http/json',
+      protocol: settings.protocol ?? 'http/json',
       headers: Object.entries(headers).map(([name, value]) => ({ name, value: { reveal: () => value } })),
       resource: {},
       sampler: 'parentbased_always_on',
