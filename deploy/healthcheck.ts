@@ -67,10 +67,12 @@ function isProcess(word: string | undefined): word is Process {
   return word !== undefined && Object.hasOwn(checks, word)
 }
 
-/** `node /app/dist/cli/main.js worker`, perhaps behind an init program. */
+/** What a command has become: `node /app/dist/worker/main.js`, perhaps behind an init program. */
 function processOne(): Process {
-  const words = readFileSync('/proc/1/cmdline', 'utf8').split('\0')
-  return words.find(isProcess) ?? 'api'
+  const command = readFileSync('/proc/1/cmdline', 'utf8')
+  const [, folder] = /\/dist\/(\w+)\/main\.js/.exec(command) ?? []
+  if (folder === 'modelserver') return 'serve'
+  return isProcess(folder) ? folder : 'api'
 }
 
 async function exitCode(asked: string | undefined): Promise<number> {
