@@ -6,14 +6,14 @@ ARG BUILD_IMAGE=${BASE_IMAGE}
 FROM ${BUILD_IMAGE} AS dependencies
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
-RUN [ -d node_modules ] || npm ci --omit=dev --ignore-scripts --no-audit --no-fund
+RUN test -d node_modules || npm ci --omit=dev --ignore-scripts --no-audit --no-fund
 COPY deploy/image/slim.mjs /tmp/slim.mjs
 RUN node /tmp/slim.mjs .
 
 FROM ${BUILD_IMAGE} AS build
 WORKDIR /src
 COPY package.json package-lock.json .npmrc ./
-RUN [ -d node_modules ] || npm ci --ignore-scripts --no-audit --no-fund
+RUN test -d node_modules || npm ci --ignore-scripts --no-audit --no-fund
 COPY . .
 RUN node node_modules/typescript/bin/tsc --noCheck -p deploy/image/tsconfig.json \
  && cp examples/iris/model.json dist/examples/iris/ \

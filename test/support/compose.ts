@@ -52,6 +52,8 @@ export function ownServices(): string[] {
 export interface Project {
   /** `docker compose …` of this project; trimmed standard output. */
   compose(...args: string[]): Promise<string>
+  /** Lines of a shell in which `docker compose` is this project, pasted in a folder. */
+  paste(lines: string, folder: string): Promise<void>
   /** `http://127.0.0.1:…`, as this machine reaches that port of the service. */
   origin(service: string, port: number): Promise<string>
   /** Name of the service's container. */
@@ -98,6 +100,11 @@ export async function composeProject(changes: Record<string, object> = {}): Prom
       const all = [...before, '--project-name', name, ...files, ...args]
       const { stdout } = await run(command, all, { env, timeout: 300_000, maxBuffer: 16 * 1024 * 1024 })
       return stdout.trim()
+    },
+    async paste(lines, folder) {
+      const ours = [command, ...before, '--project-name', name, ...files].join(' ')
+      const text = lines.replaceAll('docker compose', ours)
+      await run('sh', ['-eu', '-c', text], { cwd: folder, env, timeout: 300_000 })
     },
     async origin(service, port) {
       return `http://${await project.compose('port', service, String(port))}`

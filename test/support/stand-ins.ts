@@ -60,7 +60,9 @@ function standIns(temporalCli: string): Record<string, StandIn> {
           mkdirSync(dirname(join(root, folder)), { recursive: true })
           cpSync(folder, join(root, folder), { recursive: true, dereference: true })
         }
-        for (const name of ['postgres', 'initdb', 'pg_isready']) layOutProgram(root, join(programs, name))
+        for (const name of ['postgres', 'initdb', 'pg_isready', 'pg_dump', 'pg_restore']) {
+          layOutProgram(root, join(programs, name))
+        }
         writeProgram(root, '/usr/local/bin/docker-entrypoint', postgresEntrypoint)
         for (const folder of ['var/lib/postgresql/data', 'var/run/postgresql']) {
           mkdirSync(join(root, folder), { recursive: true })
