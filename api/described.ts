@@ -18,7 +18,7 @@ const reasons: Readonly<Record<number, string>> = {
   409: 'Conflict with the present state',
   410: 'Gone',
   413: 'The body is too large',
-  422: 'The Idempotency-Key was used with another request',
+  422: 'The Idempotency-Key was used with another request, or a header is wrong',
   429: 'The queue is full; see Retry-After',
   500: 'The prediction failed, or this service did',
   501: 'Not supported by the platform',

@@ -34,8 +34,12 @@ export function makeListing(dialect: Dialect) {
   // One statement per combination of filters, so that each can use its index.
   const pages = new Map<string, Question<Record<string, Value>, Listed>>()
 
-  function pageOf(filters: readonly Given[], aborted = false): Question<Record<string, Value>, Listed> {
-    const name = `${filters.join()} ${aborted}`
+  function pageOf(
+    filters: readonly Given[],
+    aborted: boolean,
+    newer: boolean,
+  ): Question<Record<string, Value>, Listed> {
+    const name = `${filters.join()} ${aborted} ${newer}`
     const known = pages.get(name)
     if (known !== undefined) return known
     const question = dialect.prepare(
@@ -47,7 +51,7 @@ export function makeListing(dialect: Dialect) {
           status: PredictionRow['status']
           createdFrom: number
           createdBefore: number
-          before: number
+          at: number
           limit: number
         },
       ) => {
@@ -56,8 +60,8 @@ export function makeListing(dialect: Dialect) {
           .leftJoin('prediction_outputs', 'prediction_outputs.id', 'predictions.id')
           .select(shownColumns.map((column) => `predictions.${column}` as const))
           .select(shownOutputs)
-          .where('seq', '<', p.before)
-          .orderBy('seq', 'desc')
+          .where('seq', newer ? '>' : '<', p.at)
+          .orderBy('seq', newer ? 'asc' : 'desc')
           .limit(p.limit)
         if (filters.includes('queue')) query = query.where('queue', '=', p.queue)
         if (filters.includes('modelName')) query = query.where('model_name', '=', p.modelName)
@@ -85,17 +89,27 @@ export function makeListing(dialect: Dialect) {
     },
 
     *list(filter: ListFilter): Operation<Page> {
-      const { aborted, limit, ...others } = filter
+      const { aborted = false, limit, cursor, ...others } = filter
       if (!Number.isInteger(limit) || limit < 1 || limit > 1000) {
         throw new ServiceError('invalid_input', 'limit must be between 1 and 1000')
       }
       const filters = given.filter((name) => filter[name] !== undefined)
-      const params: Record<string, Value> = { before: positionOf(filter.cursor), limit: limit + 1 }
+      const { at, newer } = positionOf(cursor)
+      const params: Record<string, Value> = { at, limit: limit + 1 }
       for (const name of filters) if (name !== 'aborted') params[name] = others[name] ?? null
-      const rows = yield* pageOf(filters, aborted)(params)
+      const rows = yield* pageOf(filters, aborted, newer)(params)
       const items = rows.slice(0, limit).map(storedFrom)
-      const last = rows[limit - 1]
-      return rows.length > limit && last !== undefined ? { items, nextCursor: cursorAt(last.seq) } : { items }
+      if (newer) items.reverse()
+      const [first, last] = [items[0], items.at(-1)]
+      if (first === undefined || last === undefined) return { items }
+      // Where one has come from, there is always something.
+      const hasOlder = newer || rows.length > limit
+      const hasNewer = newer ? rows.length > limit : cursor !== undefined
+      return {
+        items,
+        ...(hasOlder && { nextCursor: cursorAt(last.seq, false) }),
+        ...(hasNewer && { previousCursor: cursorAt(first.seq, true) }),
+      }
     },
 
     *terminalAmong(ids: readonly string[]): Operation<Map<string, TerminalStatus>> {
@@ -108,13 +122,14 @@ export function makeListing(dialect: Dialect) {
   }
 }
 
-function cursorAt(seq: number): string {
-  return Buffer.from(`seq ${seq}`).toString('base64url')
+/** `newer`: the page before it, of what was accepted later. */
+function cursorAt(seq: number, newer: boolean): string {
+  return Buffer.from(`${newer ? 'from' : 'seq'} ${seq}`).toString('base64url')
 }
 
-function positionOf(cursor: string | undefined): number {
-  if (cursor === undefined) return Number.MAX_SAFE_INTEGER
-  const [, digits] = /^seq (\d{1,15})$/.exec(Buffer.from(cursor, 'base64url').toString()) ?? []
+function positionOf(cursor: string | undefined): { at: number; newer: boolean } {
+  if (cursor === undefined) return { at: Number.MAX_SAFE_INTEGER, newer: false }
+  const [, way, digits] = /^(seq|from) (\d{1,15})$/.exec(Buffer.from(cursor, 'base64url').toString()) ?? []
   if (digits === undefined) throw new ServiceError('invalid_input', 'unknown cursor')
-  return Number(digits)
+  return { at: Number(digits), newer: way === 'from' }
 }

@@ -223,7 +223,7 @@ export interface ListFilter {
   createdFrom?: number
   /** Accepted earlier. */
   createdBefore?: number
-  /** Newest first; opaque, from an earlier page. */
+  /** Newest first; opaque, from another page. */
   cursor?: string
   /** 1..1000. */
   limit: number
@@ -233,6 +233,8 @@ export interface Page {
   items: StoredPrediction[]
   nextCursor?: string
 }
+  /** Of what was accepted later: only where the page was asked for by a cursor. */
+  previousCursor?: string
 
 /** A job at a provider, from before its creation was sent. */
 export interface StoredJob {

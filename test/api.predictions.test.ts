@@ -251,6 +251,13 @@ describe('GET /v1/predictions', () => {
     }
     expect(seen).toHaveLength(130)
     expect(new Set(seen)).toEqual(new Set(ids))
+    const [first, second] = await twoPages(api)
+    expect(first.previous).toBeNull()
+    expect(second.next).toBeNull()
+    const back = (await (await api.get(pathOf(second.previous!))).json()) as typeof first
+    expect(back.results.map(({ id }) => id)).toEqual(first.results.map(({ id }) => id))
+    expect(back.previous).toBeNull()
+    expect(await (await api.get(pathOf(back.next!))).json()).toEqual(second)
     const of = async (query: string) =>
       ((await (await api.get(`/v1/predictions?${query}`)).json()) as { results: Shown[] }).results
     expect((await of('status=succeeded')).map(({ id }) => id)).toEqual([ids[0]])
@@ -264,6 +271,19 @@ describe('GET /v1/predictions', () => {
     expect((await api.get('/v1/predictions?cursor=nonsense')).status).toBe(400)
   })
 })
+
+interface ShownPage {
+  next: string | null
+  previous: string | null
+  results: Shown[]
+}
+
+const pathOf = (url: string) => url.replace('http://localhost', '')
+
+async function twoPages(api: TestApi): Promise<[ShownPage, ShownPage]> {
+  const first = (await (await api.get('/v1/predictions')).json()) as ShownPage
+  return [first, (await (await api.get(pathOf(first.next!))).json()) as ShownPage]
+}
 
 describe('filters of GET /v1/predictions', () => {
   async function listed(api: TestApi, query: Record<string, string>): Promise<string[]> {

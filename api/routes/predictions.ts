@@ -13,7 +13,7 @@ import {
 } from '../../contracts/prediction-object.ts'
 import { isTerminal } from '../../contracts/statuses.ts'
 import type { ModelRoute, Routing } from '../../platforms/routing.ts'
-import type { StoredPrediction, WebhookOrder } from '../../records/store.ts'
+import type { Page, StoredPrediction, WebhookOrder } from '../../records/store.ts'
 import { accept } from '../accept.ts'
 import { readJsonObject } from '../body.ts'
 import { jsonRequest, ok, problems } from '../described.ts'
@@ -63,7 +63,7 @@ const listRoute = createRoute({
   summary: 'Predictions, newest first',
   request: {
     query: z.object({
-      cursor: z.string().optional().meta({ description: 'Of the page before; `next` has it' }),
+      cursor: z.string().optional().meta({ description: 'Of another page; `next` and `previous` have it' }),
       status: z.enum(objectStatuses).optional(),
       model: z.string().optional(),
       created_after: z.string().optional().meta({ description: 'RFC 3339; at that moment or later' }),
@@ -143,10 +143,13 @@ export function mountPredictions(app: Api, deps: ApiDeps, settings: ApiSettings)
   mount(app, deps, listRoute, 'modern', async (c) => {
     const { cursor, source, ...filters } = c.req.query()
     const filter = { ...filterIn(filters), limit: pageSize, queue: settings.queue, ...(cursor && { cursor }) }
-    const page = isFromWeb(source) ? { items: [] } : await store.list(filter)
+    const page: Page = isFromWeb(source) ? { items: [] } : await store.list(filter)
     const results = await Promise.all(page.items.map((record) => shown(c, record)))
-    const next = page.nextCursor === undefined ? null : nextPage(c, page.nextCursor)
-    return jsonText(`{"next":${JSON.stringify(next)},"previous":null,"results":[${results.join(',')}]}`)
+    const around = JSON.stringify({
+      next: otherPage(c, page.nextCursor),
+      previous: otherPage(c, page.previousCursor),
+    })
+    return jsonText(`${around.slice(0, -1)},"results":[${results.join(',')}]}`)
   })
 
   mount(app, deps, cancelRoute, 'modern', async (c) => {
@@ -210,8 +213,9 @@ function targetOf({ version, model }: Record<string, unknown>, routing: Routing)
   return routing.resolveVersion(asked)
 }
 
-/** The same filters, behind the last of this page. */
-function nextPage(c: ApiContext, cursor: string): string {
+/** The same filters at another place. */
+function otherPage(c: ApiContext, cursor: string | undefined): string | null {
+  if (cursor === undefined) return null
   const url = new URL(c.req.url)
   url.searchParams.set('cursor', cursor)
   return url.href
