@@ -231,10 +231,11 @@ export interface ListFilter {
 
 export interface Page {
   items: StoredPrediction[]
+  /** Of what was accepted earlier. */
   nextCursor?: string
-}
   /** Of what was accepted later: only where the page was asked for by a cursor. */
   previousCursor?: string
+}
 
 /** A job at a provider, from before its creation was sent. */
 export interface StoredJob {
