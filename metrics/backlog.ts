@@ -68,7 +68,10 @@ export function makeBacklogMetrics(registers: Registry[]): BacklogMetrics {
         ({ providerCancelsDue }) => providerCancelsDue,
       ],
       [
-        gauge('outbox_messages', 'Messages for the mirror and for webhooks that are not sent yet'),
+        gauge(
+          'outbox_messages',
+          'Messages for the mirror and for webhooks that are not sent yet; 100000 = at least so many',
+        ),
         ({ outbox }) => outbox,
       ],
       [

@@ -2,14 +2,26 @@
 import type { Dialect, Operation } from './statement.ts'
 import type { StoreFigures } from './store.ts'
 
+/** A mirror that is away for days must not make each scrape count millions. */
+const mostCounted = 100_000
+
 export function makeFigures(dialect: Dialect) {
   const open = dialect.prepare((db, p: { queue: string }) =>
     db
       .selectFrom('predictions')
-      .select((of) => ['status', of.fn.countAll<number>().as('count'), of.fn.min('created_at').as('oldest')])
+      .select((of) => ['status', of.fn.countAll<number>().as('count')])
       .where('queue', '=', p.queue)
       .where('status', 'in', ['pending', 'running'])
       .groupBy('status'),
+  )
+  const oldestWaiting = dialect.prepare((db, p: { queue: string }) =>
+    db
+      .selectFrom('predictions')
+      .select('created_at')
+      .where('queue', '=', p.queue)
+      .where('status', '=', 'pending')
+      .orderBy('seq')
+      .limit(1),
   )
   const jobs = dialect.prepare((db, p: { queue: string }) =>
     db
@@ -28,8 +40,11 @@ export function makeFigures(dialect: Dialect) {
   )
   const unsent = dialect.prepare((db) =>
     db
-      .selectFrom('outbox')
-      .select((of) => [of.fn.countAll<number>().as('count'), of.fn.min('created_at').as('oldest')]),
+      .selectFrom((inner) => inner.selectFrom('outbox').select('seq').limit(mostCounted).as('some'))
+      .select((of) => of.fn.countAll<number>().as('count')),
+  )
+  const oldestUnsent = dialect.prepare((db) =>
+    db.selectFrom('outbox').select('created_at').orderBy('seq').limit(1),
   )
   const deliveries = dialect.prepare((db) =>
     db
@@ -47,16 +62,14 @@ export function makeFigures(dialect: Dialect) {
   return {
     *figures(queue: string): Operation<StoreFigures> {
       const rows = yield* open({ queue })
-      const waiting = rows.find(({ status }) => status === 'pending')
-      const [outbox] = yield* unsent({})
       return {
-        waiting: waiting?.count ?? 0,
+        waiting: rows.find(({ status }) => status === 'pending')?.count ?? 0,
         running: rows.find(({ status }) => status === 'running')?.count ?? 0,
-        oldestWaitingAt: waiting?.oldest ?? undefined,
+        oldestWaitingAt: (yield* oldestWaiting({ queue }))[0]?.created_at,
         providerJobs: (yield* jobs({ queue }))[0]?.count ?? 0,
         providerCancelsDue: (yield* cancelsDue({}))[0]?.count ?? 0,
-        outbox: outbox?.count ?? 0,
-        oldestOutboxAt: outbox?.oldest ?? undefined,
+        outbox: (yield* unsent({}))[0]?.count ?? 0,
+        oldestOutboxAt: (yield* oldestUnsent({}))[0]?.created_at,
         deliveriesWaiting: (yield* deliveries({}))[0]?.count ?? 0,
         validationsOpen: (yield* validations({}))[0]?.count ?? 0,
       }
