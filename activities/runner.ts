@@ -3,12 +3,13 @@ import { ApplicationFailure, Context } from '@temporalio/activity'
 import { ServiceError } from '../contracts/errors.ts'
 import { modeOf, type ValidationRequest } from '../contracts/validation.ts'
 import { stopGraceOf } from '../contracts/validation-budgets.ts'
+import { anotherAttempt } from '../contracts/validation-verdict.ts'
 import type { PlanBudgets, RunnerActivities, StoredPlan, ValidationPlan } from '../contracts/validations.ts'
 import { digestModel } from '../protocols/digest.ts'
 import { requestsOf } from '../protocols/examples.ts'
 import { waitUntilReady } from '../protocols/readiness.ts'
 import { binariesOf } from '../protocols/serving-binary.ts'
-import { untilStored } from '../records/store.ts'
+import { type StoredAttempt, untilStored } from '../records/store.ts'
 import { budgeted } from './budget.ts'
 import { binaryAt, type RunnerDeps, specOf, targetOf, withCandidate } from './candidate.ts'
 import { heartbeating } from './heartbeat.ts'
@@ -119,11 +120,17 @@ export function makeRunnerActivities(deps: RunnerDeps): RunnerActivities {
 
     stopJob: (input) =>
       budgeted(input.budgetMs, [], ({ deadline, spentMs }) =>
-        withCandidate(deps, input, 'stopping', async ({ job, runner, patch }) => {
+        withCandidate(deps, input, 'stopping', async ({ spec, job, runner, attempt, patch }) => {
           const { gone, attempts, lastError } = await runner.stop(input.graceSeconds, deadline)
           if (gone) held.release(job.key)
           const cleanup = { gone, attempts, ...(lastError !== undefined && { lastError }) }
           await patch({ cleanup, timings: { stopMs: spentMs() } })
+          if (isTriedAgain(spec, attempt)) {
+            const { binary, attempt: n } = input.ref
+            await untilStored(() =>
+              validations.show(input.ref.workflowId, { phase: 'waiting', binary, attempt: n }),
+            )
+          }
           return cleanup
         }),
       ),
@@ -152,6 +159,13 @@ async function planOf(deps: RunnerDeps, spec: ValidationRequest): Promise<Valida
     budgets: budgetsOf(spec),
     retryOn: spec.validationSpec.retryOn,
   }
+}
+
+/** For whoever watches; what happens is the workflow's decision. */
+function isTriedAgain({ validationSpec }: ValidationRequest, attempt: StoredAttempt | undefined): boolean {
+  if (attempt?.outcome !== 'failed') return false
+  const { numTries, retryOn } = validationSpec
+  return anotherAttempt(attempt.errorClass ?? 'JOB_ABORTED', attempt.n, numTries, retryOn)
 }
 
 async function requireBaseline({ validations }: RunnerDeps, { gates }: ValidationRequest): Promise<void> {

@@ -43,14 +43,14 @@ export function reportText(validation: ValidationDetailView, blessing: BlessingV
 }
 
 function verdictText(
-  { verdict, error, modelName }: ValidationDetailView,
+  { id, verdict, error, modelName }: ValidationDetailView,
   blessing: BlessingView | undefined,
 ): string {
   const why = error === null ? '' : `\n  ${error.class}: ${error.message}`
   const until = verdict === 'BLESSED' && blessing ? ` until ${blessing.expiresAt}` : ''
   const record = blessing ? `\n  blessing ${blessing.id}` : ''
   const digest = blessing?.model.digest ? `\n  model ${blessing.model.digest}` : ''
-  return `${verdict}  ${modelName}${until}${why}${record}${digest}`
+  return `${verdict}  ${modelName}${until}${why}\n  validation ${id}${record}${digest}`
 }
 
 function attemptText({ n, outcome, errorClass, message, timings, ...rest }: AttemptRecord): string {
@@ -106,13 +106,16 @@ function resultsText({ requests, golden, load, gates }: ProbeResults): string[] 
   return lines
 }
 
-/** Columns right-aligned, two spaces apart. */
+/** Columns two spaces apart, numbers to the right, words to the left. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
-  const widths = head.map((title, column) =>
-    Math.max(title.length, ...rows.map((row) => (row[column] ?? '').length)),
-  )
-  return [head, ...rows].map(
-    (row) => `  ${row.map((cell, column) => cell.padStart(widths[column] ?? 0)).join('  ')}`,
+  const columns = head.map((title, column) => {
+    const cells = rows.map((row) => row[column] ?? '')
+    const width = Math.max(title.length, ...cells.map((cell) => cell.length))
+    const numbers = cells.every((cell) => /^[\d.-]*$/.test(cell))
+    return (cell: string) => (numbers ? cell.padStart(width) : cell.padEnd(width))
+  })
+  return [head, ...rows].map((row) =>
+    `  ${columns.map((aligned, column) => aligned(row[column] ?? '')).join('  ')}`.trimEnd(),
   )
 }
 

@@ -2,6 +2,7 @@
 import { ServiceError } from '../contracts/errors.ts'
 import type { Observation } from '../contracts/validation-record.ts'
 import { type Deadline, pollPauseMs, sleepWithin } from './deadline.ts'
+import { jobWords } from './job-words.ts'
 import type { ProbeTarget, Readiness } from './probe.ts'
 import { probes } from './probes.ts'
 
@@ -59,10 +60,7 @@ export async function requireJob(observe: () => Promise<Observation>): Promise<O
 /** The error of a job that has ended, if it has. */
 export function deathOf(seen: Observation): ServiceError | undefined {
   if (seen.state === 'Running' || seen.state === 'Scheduled') return undefined
-  const how =
-    seen.exitCode !== undefined ? `exited with code ${seen.exitCode}` : (seen.signal ?? `is ${seen.state}`)
-  const why = [seen.reason, seen.message].filter(Boolean).join(': ')
-  return new ServiceError(seen.failure ?? 'JOB_ABORTED', `the job ${how}${why && ` (${why})`}`)
+  return new ServiceError(seen.failure ?? 'JOB_ABORTED', jobWords(seen))
 }
 
 /**

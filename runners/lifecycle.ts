@@ -2,6 +2,7 @@
 import { codeOf, ServiceError } from '../contracts/errors.ts'
 import type { Observation, RunnerState, Started, StopReport } from '../contracts/validation-record.ts'
 import { type Deadline, deadlineIn, pollPauseMs, sleepWithin } from '../protocols/deadline.ts'
+import { jobWords } from '../protocols/job-words.ts'
 import type { Job } from './job.ts'
 import { maskSecrets } from './output.ts'
 import { IllegalStateError, type JobPlatform, type Logs, type Runner, type Running } from './runner.ts'
@@ -42,7 +43,7 @@ export function makeRunner(job: Job, platform: JobPlatform, options: RunnerOptio
     if (record.state === 'Scheduled' && seen.state === 'Running') {
       record.to('Running', seen.reason ?? 'the platform runs it')
     }
-    if (seen.state === 'Aborted') record.to('Aborted', describe(seen))
+    if (seen.state === 'Aborted') record.to('Aborted', jobWords(seen))
   }
 
   async function start({ notAfter }: { notAfter?: Date }): Promise<Started> {
@@ -101,7 +102,7 @@ export function makeRunner(job: Job, platform: JobPlatform, options: RunnerOptio
           errors = 0
           onPoll?.(seen)
           const failure = seen.failure ?? (seen.state === 'Aborted' ? 'JOB_ABORTED' : undefined)
-          if (failure !== undefined) throw new ServiceError(failure, describe(seen))
+          if (failure !== undefined) throw new ServiceError(failure, jobWords(seen))
           if (seen.state === 'Running' && endpoints !== undefined) {
             const endpoint = endpoints.http ?? Object.values(endpoints)[0] ?? ''
             return { endpoint, endpoints, runningAt: new Date().toISOString(), pullMs: Math.round(pullMs) }
@@ -114,7 +115,7 @@ export function makeRunner(job: Job, platform: JobPlatform, options: RunnerOptio
         }
         const leftMs = budgetMs - (now - since) + pullMs
         if (leftMs <= 0) {
-          const last = seen === undefined ? 'the platform did not answer' : describe(seen)
+          const last = seen === undefined ? 'the platform did not answer' : jobWords(seen)
           throw new ServiceError('DEADLINE_EXCEEDED', `not running within its time limit: ${last}`)
         }
         await sleepWithin(pollPauseMs(now - since, pollIntervalMs), deadlineIn(leftMs), signal)
@@ -174,17 +175,6 @@ async function removeStubbornly(
     if (report.gone || final || deadline.passed) return report
     await sleepWithin(platform.removeAgainMs(round), deadline)
   }
-}
-
-/** One line about a job: `exited with code 3 (OOMKilled): message`. */
-export function describe(seen: Observation): string {
-  const how =
-    seen.exitCode !== undefined
-      ? `exited with code ${seen.exitCode}`
-      : seen.signal !== undefined
-        ? `ended by ${seen.signal}`
-        : `the job is ${seen.state}`
-  return `${how}${seen.reason ? ` (${seen.reason})` : ''}${seen.message ? `: ${seen.message}` : ''}`
 }
 
 export function textOf(error: unknown): string {

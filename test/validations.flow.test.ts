@@ -109,7 +109,11 @@ test('FL-06: runner wait, model wait, requests, goldens, load, memory, in this o
 
 test('FL-02 BUG-03 BUG-08 BY-02: every attempt dies: NOT_BLESSED, a completed workflow, cause and logs in the record', async () => {
   const world = await startValidations()
-  const id = await world.submit(candidateRequest({ LOAD_MS: '60000', EXIT_AFTER_MS: '500' }))
+  const retryDelay = { initialSeconds: 1, maxSeconds: 1 }
+  const id = await world.submit(
+    candidateRequest({ LOAD_MS: '60000', EXIT_AFTER_MS: '500' }, { validationSpec: { retryDelay } }),
+  )
+  await world.reaches(id, 'waiting')
   const record = await world.ended(id)
   expect(record).toMatchObject({ verdict: 'NOT_BLESSED', error: null })
   const { attempts } = (await blessingOf(world, record)).binaries[0]!
