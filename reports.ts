@@ -48,6 +48,7 @@ export function makeWorkerReports(parts: ReportParts) {
     },
     onCancelHeard: makeCancelHeard(parts),
     onOperatorCancel: (predictions: number) => metrics.canceled('operator', predictions),
+    onOverdue: (predictions: number) => metrics.canceled('deadline', predictions),
     onVerdict({ id, verdict, createdAt }: { id: string; verdict: string; createdAt: string }) {
       metrics.validationEnded(verdict, Math.max(0, Date.now() - Date.parse(createdAt)) / 1000)
       log.info({ validation: id, workflow: id, verdict }, 'validation ended')

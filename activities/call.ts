@@ -64,6 +64,8 @@ export interface CallDeps {
   onCancelHeard?(event: { id: string; platform: PlatformName }): void
   /** Predictions that an operator has canceled through their workflow. */
   onOperatorCancel?(predictions: number): void
+  /** Predictions that their own deadline has ended. */
+  onOverdue?(predictions: number): void
   /** A provider's status word that this version does not know; its job is polled on. */
   onUnknownWord?(event: { id: string; model: string; platform: PlatformName; word: string }): void
 }
@@ -141,7 +143,7 @@ export function makeSteps(deps: CallDeps, lane: Lane, streamer?: string): Steps 
       case 'terminal':
         return { kind: 'ended', status: taken.status }
       case 'overdue':
-        await untilStored(() => store.endOverdue([id]))
+        deps.onOverdue?.((await untilStored(() => store.endOverdue([id]))).ended.length)
         return { kind: 'again' }
       case 'paused':
         return { kind: 'wait', open: { id, why: 'paused', waitMs: 0 } }

@@ -32,7 +32,8 @@ export function makeFlightActivities(deps: FlyDeps): FlightActivities {
       deps.onOperatorCancel?.(results.filter(({ outcome }) => outcome === 'canceled').length)
     },
     async endOverdue(ids) {
-      const { nextMs } = await heartbeating(() => untilStored(() => deps.store.endOverdue(ids)))
+      const { ended, nextMs } = await heartbeating(() => untilStored(() => deps.store.endOverdue(ids)))
+      deps.onOverdue?.(ended.length)
       return nextMs === undefined ? {} : { nextMs }
     },
   }

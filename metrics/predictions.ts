@@ -34,7 +34,7 @@ export interface PlatformCall {
 /** Who asked for the end of a prediction that had not ended: a caller, `/delete_pending`, Temporal's interface. */
 export type CancelSource = (typeof cancelSources)[number]
 
-const cancelSources = ['caller', 'delete_pending', 'operator'] as const
+const cancelSources = ['caller', 'delete_pending', 'operator', 'deadline'] as const
 
 export interface PredictionMetrics {
   finished(prediction: Finished): void

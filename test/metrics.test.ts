@@ -65,10 +65,12 @@ describe('reports', () => {
     makeApiReports(parts).onCanceled(id)
     makeWorkerReports(parts).onCancelHeard({ id, platform: 'v2' })
     makeWorkerReports(parts).onOperatorCancel(3)
+    makeWorkerReports(parts).onOverdue(2)
     await vi.waitFor(async () => {
       const text = await metrics.text()
       expect(text).toContain('predictions_canceled_total{by="caller"} 1')
       expect(text).toContain('predictions_canceled_total{by="operator"} 3')
+      expect(text).toContain('predictions_canceled_total{by="deadline"} 2')
       expect(text).toContain('predictions_total{model="m",platform="v2",status="canceled"} 1')
       expect(Number(/cancel_seconds_sum\{platform="v2"\} (\S+)/.exec(text)?.[1])).toBeGreaterThanOrEqual(2)
     })
