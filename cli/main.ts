@@ -7,6 +7,7 @@ import { addMigrate } from './migrate.ts'
 import { addModels } from './models.ts'
 import { addPredict } from './predict.ts'
 import { addProcesses } from './processes.ts'
+import { addRecover } from './recover.ts'
 import { addCancel, addTask } from './task.ts'
 import { addValidate } from './validate.ts'
 import { addWebhooks } from './webhooks.ts'
@@ -26,6 +27,7 @@ addBless(program)
 addCheckConfig(program)
 addMigrate(program)
 addWebhooks(program)
+addRecover(program)
 addProcesses(program)
 
 await program.parseAsync()

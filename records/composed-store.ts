@@ -12,6 +12,7 @@ import { makeOutbox } from './outbox.ts'
 import { makeProcessRows } from './process-rows.ts'
 import { makeProgress } from './progress.ts'
 import { makeQueues } from './queues.ts'
+import { makeRecovery } from './recovery.ts'
 import { expiryChunk, makeRetention } from './retention.ts'
 import type { Dialect } from './statement.ts'
 import type { Admission, Begun, NewTask, ProcessRole, Progress, Store, TaskChange } from './store.ts'
@@ -65,6 +66,7 @@ export function composeStore(
   const processes = makeProcessRows(dialect)
   const tasks = makeTasks(dialect, outbox, jobs, listing)
   const files = makeFileRows(dialect)
+  const recovery = makeRecovery(dialect)
   const retention = makeRetention(dialect, keyLifetimeMs)
 
   const register = oneByOne(everything, (r: { id: string; role: ProcessRole }, now) =>
@@ -206,6 +208,8 @@ export function composeStore(
     outboxNext: (ids) => engine.read(() => outbox.next(ids)),
     outboxDone: (seq) => engine.write(outboxDone, seq),
     outboxOwedBy: (processId, limit) => engine.read(() => outbox.owedBy(processId, limit)),
+
+    leftOpen: () => engine.read(() => recovery.leftOpen()),
 
     deliveries: makeDeliveryStore(deliveries, engine),
 

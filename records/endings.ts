@@ -7,6 +7,7 @@ import type { Jobs } from './jobs.ts'
 import type { Outbox } from './outbox.ts'
 import { type Dialect, type Operation, together } from './statement.ts'
 import type { CancelResult, Overdue, TransitionFields, TransitionResult } from './store.ts'
+import { flightsFrom } from './unstarted.ts'
 
 export interface TransitionRequest {
   id: string
@@ -217,26 +218,8 @@ export function makeEndings(dialect: Dialect, outbox: Outbox, jobs: Jobs) {
       }
       const interrupted = yield* interrupt({ holder: processId, errorInfo, now })
       yield* ended(interrupted, now)
-      const flights = new Map<string, UnstartedFlight>()
-      for (const row of yield* unstarted({ processId })) {
-        const { prefix, platform, lane, heartbeat_timeout_ms: heartbeatTimeoutMs } = row
-        const flight: UnstartedFlight = flights.get(prefix) ?? {
-          prefix,
-          platform,
-          lane,
-          heartbeatTimeoutMs,
-          ids: [],
-          models: [],
-        }
-        flight.ids.push(row.id)
-        if (!flight.models.includes(row.model_name)) flight.models.push(row.model_name)
-        if (row.deadline_at !== null) {
-          const inMs = Math.max(0, row.deadline_at - now)
-          flight.deadlineInMs = Math.min(inMs, flight.deadlineInMs ?? inMs)
-        }
-        flights.set(prefix, flight)
-      }
-      return { interrupted: interrupted.length, flights: [...flights.values()] }
+      const flights = flightsFrom(yield* unstarted({ processId }), now)
+      return { interrupted: interrupted.length, flights }
     },
   }
 }

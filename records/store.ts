@@ -286,7 +286,7 @@ export interface StoreFigures extends QueueCounts {
   providerJobs: number
   /** Jobs whose provider has still to hear that their prediction is over. */
   providerCancelsDue: number
-  /** Unsent rows. */
+  /** Unsent rows, 100,000 at most. */
   outbox: number
   oldestOutboxAt: number | undefined
   /** Webhooks that have not been delivered or given up. */
@@ -303,6 +303,16 @@ export interface OutboxRow {
   body: JsonText
   /** Milliseconds since 1970, the store's clock. */
   createdAt: number
+}
+
+/** See `leftOpen`. */
+export interface LeftOpen {
+  /** With open members, messages unsent or cancels that providers have still to hear. */
+  flights: UnstartedFlight[]
+  /** API processes that need a guard: not known to be dead, holding direct calls, or owing messages. */
+  processes: string[]
+  /** Ids of webhook events on their way. */
+  deliveries: string[]
 }
 
 /**
@@ -393,6 +403,9 @@ export interface Store {
   createTask(task: NewTask): Promise<'created' | 'exists' | 'conflict'>
   /** Rule 3 for callers without a token: what the record's status does not allow is ignored. The record after it. */
   updateTask(id: string, change: TaskChange): Promise<StoredPrediction | undefined>
+
+  /** Everything that needs a workflow of ours, whether it has one or not. Reads whole tables: for recovery only. */
+  leftOpen(): Promise<LeftOpen>
 
   /** Written before the bytes, so that no bytes are without a row. `predictionId` may be empty. */
   addFile(name: string, predictionId: string): Promise<void>

@@ -53,6 +53,10 @@ export interface Deployment {
   /** Of each one that may run. */
   baseUrls: readonly string[]
   dataDir: string
+  /** On what it lies, unless that is SQLite. */
+  production: Production | undefined
+  /** Whatever starts from now on, and every look, goes there. */
+  moveTo(production: Production): void
   platform: ScriptedServer
   temporalAddress(): string
   /** A models file that sends these names to the scripted platform. */
@@ -106,8 +110,8 @@ export async function makeDeployment(options: DeploymentOptions = {}): Promise<D
     await startOwn()
     onTestFinished(async () => temporal?.stop())
   }
-  const temporalAddress = () =>
-    (options.production?.temporal ?? temporal)?.address ?? inject('temporalAddress')
+  let { production } = options
+  const temporalAddress = () => (production?.temporal ?? temporal)?.address ?? inject('temporalAddress')
 
   const env = {
     ENVIRONMENT: 'production',
@@ -123,14 +127,15 @@ export async function makeDeployment(options: DeploymentOptions = {}): Promise<D
     TASK_TIMEOUT: '120',
     V2_REQUEST_TIMEOUT: '120',
     SHUTDOWN_DELAY: '0',
-    ...(options.production !== undefined && { DATABASE_URL: options.production.databaseUrl }),
     ...options.env,
   }
   const baseUrls = apiPorts.map((port) => `http://127.0.0.1:${port}`)
   const baseUrl = baseUrls[0]!
-  const store = options.production
-    ? probePostgres(options.production.databaseUrl, options.production.postgres)
-    : probeSqlite(env.PERDURE_DATA_DIR)
+  const probe = () =>
+    production
+      ? probePostgres(production.databaseUrl, production.postgres)
+      : probeSqlite(env.PERDURE_DATA_DIR)
+  let store = probe()
   onTestFinished(() => store.close())
   const modelsFileOf = (...names: string[]) =>
     JSON.stringify({
@@ -143,7 +148,13 @@ export async function makeDeployment(options: DeploymentOptions = {}): Promise<D
   function launchWith(more: Record<string, string>, main: string, ...args: string[]): Part {
     const child = spawn(process.execPath, [join(root, main), ...args], {
       cwd: dataDir,
-      env: { ...process.env, ...env, TEMPORAL_ADDRESS: temporalAddress(), ...more },
+      env: {
+        ...process.env,
+        ...(production !== undefined && { DATABASE_URL: production.databaseUrl }),
+        ...env,
+        TEMPORAL_ADDRESS: temporalAddress(),
+        ...more,
+      },
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     const part = partOf(child)
@@ -170,6 +181,15 @@ export async function makeDeployment(options: DeploymentOptions = {}): Promise<D
     baseUrl,
     baseUrls,
     dataDir,
+    get production() {
+      return production
+    },
+    moveTo(to) {
+      production = to
+      // The connections of the former one have broken or are idle.
+      void store.close()
+      store = probe()
+    },
     platform,
     temporalAddress,
     launch,
@@ -185,9 +205,9 @@ export async function makeDeployment(options: DeploymentOptions = {}): Promise<D
       return part
     },
     async killTemporal() {
-      await (options.production?.temporal ?? temporal!).kill()
+      await (production?.temporal ?? temporal!).kill()
     },
-    restartTemporal: () => options.production?.temporal.start() ?? startOwn(),
+    restartTemporal: () => production?.temporal.start() ?? startOwn(),
     async submit(n, which = 0) {
       const answer = await fetch(`${baseUrls[which]}/async/v1/predict`, {
         method: 'POST',
@@ -206,10 +226,10 @@ export async function makeDeployment(options: DeploymentOptions = {}): Promise<D
         queue_id: string
       }
     },
-    query: store.query,
-    noteStatuses: store.noteStatuses,
-    declareDead: store.declareDead,
-    takeStoreAway: store.takeAway,
+    query: (sql, ...params) => store.query(sql, ...params),
+    noteStatuses: () => store.noteStatuses(),
+    declareDead: (processId) => store.declareDead(processId),
+    takeStoreAway: () => store.takeAway(),
     async expectSettled(ids, within = { timeout: 60_000, interval: 100 }) {
       const terminal = `status in ('succeeded', 'failed', 'canceled')`
       await vi.waitFor(async () => {

@@ -1,0 +1,48 @@
+/**
+ * After Temporal or the database came back from a backup: gives every open record a workflow again. Whatever has one is
+ * left alone, so it may be run at any time and again. Owns no record: what the workflows find decides.
+ */
+import { makeTemporalApi } from './api/temporal.ts'
+import type { WorkerConfig } from './config.ts'
+import { openStore } from './records/open.ts'
+
+export interface Recovered {
+  flights: number
+  guards: number
+  deliveries: number
+}
+
+const startWithinMs = 30_000
+const together = 20
+
+/** Throws an `Error` of one line when the store or Temporal cannot be used; what was begun then may be repeated. */
+export async function recover(config: WorkerConfig): Promise<Recovered> {
+  const { address, namespace, taskQueue, tls, apiKey } = config.temporal
+  const store = await openStore(config.store)
+  const temporal = makeTemporalApi({
+    connection: { address, tls, ...(apiKey.given && { apiKey: apiKey.reveal() }) },
+    namespace,
+    taskQueue,
+  })
+  try {
+    const { flights, processes, deliveries } = await store.leftOpen()
+    await inTurn(processes, (id) => temporal.startGuard(id))
+    await inTurn(flights, ({ prefix, models, ids, lane, platform, heartbeatTimeoutMs, deadlineInMs }) => {
+      const [model] = models
+      const only = model !== undefined && models.length === 1 ? { model } : {}
+      const dated = deadlineInMs === undefined ? {} : { deadlineInMs }
+      const input = { ids, lane, platform, heartbeatTimeoutMs, ...only, ...dated }
+      return temporal.startFlight({ prefix, models, input }, startWithinMs)
+    })
+    await inTurn(deliveries, (id) => temporal.startDelivery({ id }))
+    return { flights: flights.length, guards: processes.length, deliveries: deliveries.length }
+  } finally {
+    await temporal.close()
+    await store.close()
+  }
+}
+
+async function inTurn<Item>(items: readonly Item[], start: (item: Item) => Promise<void>): Promise<void> {
+  for (let at = 0; at < items.length; at += together)
+    await Promise.all(items.slice(at, at + together).map(start))
+}
