@@ -1,9 +1,16 @@
 /** Lane `job`: one job at a provider, created once, found again after a crash, polled to its end. Ends no record. */
 import { setTimeout as delay } from 'node:timers/promises'
-import { ServiceError } from '../contracts/errors.ts'
+import { codeOf, ServiceError } from '../contracts/errors.ts'
 import { createDelayMs, isAmbiguousCreate, isFinalPoll, pollPauseMs } from '../contracts/jobs.ts'
 import { secondsText } from '../platforms/call.ts'
-import type { CallRequest, JobHandle, JobPlatform, JobProgress, JobState } from '../platforms/platform.ts'
+import type {
+  CallRequest,
+  JobHandle,
+  JobPlatform,
+  JobProgress,
+  JobState,
+  ModelTarget,
+} from '../platforms/platform.ts'
 import { type Store, untilStored } from '../records/store.ts'
 import type { Outcome } from './outcome.ts'
 import { behindStreamer } from './streamed.ts'
@@ -80,17 +87,20 @@ async function follow(run: JobRun, job: JobHandle, deadlineMs: number): Promise<
   const { platform, request } = run
   const startedMs = performance.now()
   let isWarned = false
+  let isQueued = false
   const { target, signal } = request
   const note = makeNotes(run)
+  const outOfTime = async () => timedOut(isQueued ? await whyQueued(platform, target) : '')
   for (let polls = 1; ; polls++) {
     let retryAfterMs = 0
     const remainingMs = deadlineMs - performance.now()
-    if (remainingMs <= 0) return timedOut()
+    if (remainingMs <= 0) return outOfTime()
     try {
       const state = await platform.pollJob(job, { target, signal, remainingMs })
       await note(state.progress)
       const outcome = ended(state, startedMs)
       if (outcome !== undefined) return outcome
+      isQueued = state.status === 'queued'
       if (!isWarned && 'unknownWord' in state) {
         isWarned = true
         run.onUnknownWord?.(state.unknownWord)
@@ -98,6 +108,7 @@ async function follow(run: JobRun, job: JobHandle, deadlineMs: number): Promise<
     } catch (error) {
       if (signal.aborted) throw error
       // A bad moment of a job that runs on and bills: it is polled again.
+      if (codeOf(error) === 'prediction_timeout') return outOfTime()
       if (isFinalPoll(error)) return { kind: 'failed', error, cancelJob: true }
       if (error instanceof ServiceError) retryAfterMs = error.retryAfterMs ?? 0
     }
@@ -136,7 +147,16 @@ function ended(state: JobState, startedMs: number): Outcome | undefined {
   }
 }
 
-function timedOut(): Outcome {
-  const error = new ServiceError('prediction_timeout', 'predict timeout', { legacyCode: 20000 })
+const diagnosisMs = 5_000
+
+/** What the provider says about its queue, for a job that never started. */
+async function whyQueued(platform: JobPlatform, target: ModelTarget): Promise<string> {
+  const call = { target, signal: AbortSignal.timeout(diagnosisMs), remainingMs: diagnosisMs }
+  const seen = await platform.diagnose?.(call).catch(() => undefined)
+  return `: the job had not started at the provider${seen === undefined ? '' : ` (${seen})`}`
+}
+
+function timedOut(why: string): Outcome {
+  const error = new ServiceError('prediction_timeout', `predict timeout${why}`, { legacyCode: 20000 })
   return { kind: 'failed', error, cancelJob: true }
 }

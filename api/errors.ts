@@ -41,6 +41,7 @@ export const httpStatus = {
   platform_unreachable: 502,
   platform_connection_lost: 502,
   platform_bad_answer: 502,
+  platform_answer_too_large: 502,
   platform_unsupported: 501,
   platform_job_failed: 500,
   provider_result_expired: 502,

@@ -27,7 +27,8 @@ export interface HttpAnswer {
 export interface HttpClient {
   /**
    * One exchange, whatever its status. Throws `prediction_canceled`, `prediction_timeout`, `platform_unreachable`
-   * (nothing was sent), `platform_connection_lost` (the request may have been read) or `platform_bad_answer`.
+   * (nothing was sent), `platform_connection_lost` (the request may have been read), `platform_bad_answer` or
+   * `platform_answer_too_large`.
    */
   send(request: HttpRequest): Promise<HttpAnswer>
   /** For streamed answers; the caller owns the body. */
@@ -164,7 +165,7 @@ class Exchange implements Dispatcher.DispatchHandler {
       this.#finish()
       this.#controller?.abort(new Error('enough of an error'))
     } else if (this.#size > this.#maxBytes) {
-      this.#stop(badAnswer(`the platform's answer is larger than ${this.#maxBytes} bytes`))
+      this.#stop(tooLarge(this.#maxBytes))
     }
   }
 
@@ -210,6 +211,11 @@ class Exchange implements Dispatcher.DispatchHandler {
     clearTimeout(this.#timer)
     this.#request.signal.removeEventListener('abort', this.#onAbort)
   }
+}
+
+function tooLarge(maxBytes: number): ServiceError {
+  const message = `the platform's answer is larger than ${maxBytes} bytes`
+  return new ServiceError('platform_answer_too_large', message, { legacyCode: 20004 })
 }
 
 function badAnswer(message: string): ServiceError {

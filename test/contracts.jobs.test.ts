@@ -68,6 +68,7 @@ describe('polling', () => {
     ['platform_bad_gateway', false],
     ['platform_gateway_timeout', false],
     ['platform_bad_answer', false],
+    ['platform_answer_too_large', true],
     ['platform_credentials', true],
     ['platform_rejected', true],
     ['provider_result_expired', true],

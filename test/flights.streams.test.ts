@@ -7,34 +7,10 @@ import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { serveHttp } from '../api/server.ts'
 import { flightIdOf } from '../contracts/names.ts'
 import type { Scenario } from '../dev/twins/job.ts'
-import { startReplicateTwin } from '../dev/twins/replicate.ts'
-import { startRunpodTwin } from '../dev/twins/runpod.ts'
 import { type InProcessOptions, startInProcess } from './support/in-process.ts'
+import { providers } from './support/providers.ts'
 
 const deadline = { timeout: 30_000, interval: 25 }
-const apiKey = { reveal: () => 'key' }
-
-const providers = [
-  {
-    name: 'replicate' as const,
-    create: 'create',
-    async start() {
-      const twin = await startReplicateTwin({ apiKey: 'key' })
-      const settings = { platform: 'replicate', address: twin.createUrl, modelId: 'v1', apiKey } as const
-      return { twin, settings }
-    },
-  },
-  {
-    name: 'runpod' as const,
-    create: 'run',
-    async start() {
-      const twin = await startRunpodTwin({ apiKey: 'key' })
-      const settings = { platform: 'runpod', address: twin.baseUrl, modelId: 'e1', apiKey } as const
-      return { twin, settings }
-    },
-  },
-]
-
 interface Told {
   event: string | undefined
   data: { id?: unknown; data?: string; status?: string; error?: string }
@@ -53,8 +29,7 @@ function textIn(events: Told[]): string {
 describe.each(providers)('$name', ({ name, create, start }) => {
   async function stage(options: InProcessOptions = {}) {
     const { twin, settings } = await start()
-    onTestFinished(() => twin.close())
-    const set = await startInProcess({ ...options, settings: (_, timeoutMs) => ({ ...settings, timeoutMs }) })
+    const set = await startInProcess({ ...options, settings })
     const bodyOf = (scenario: Scenario) =>
       JSON.stringify({ model_name: 'talker', inputs: { prompt: 'hi', twin: scenario } })
     return {
@@ -271,17 +246,9 @@ describe.each(providers)('$name', ({ name, create, start }) => {
 })
 
 test('RunPod jobs that keep no text beside their stream are stored with what was streamed', async () => {
-  const twin = await startRunpodTwin()
-  onTestFinished(() => twin.close())
-  const { app, store } = await startInProcess({
-    settings: (_, timeoutMs) => ({
-      platform: 'runpod',
-      address: twin.baseUrl,
-      modelId: 'e1',
-      apiKey,
-      timeoutMs,
-    }),
-  })
+  const runpod = providers.find(({ name }) => name === 'runpod')
+  const { settings } = await runpod!.start()
+  const { app, store } = await startInProcess({ settings })
   const scenario = { chunks: ['only', ' here'], runMs: 200, omit: ['output'] }
   const response = await app.request('/v1/generate', {
     method: 'POST',

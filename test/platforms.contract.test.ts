@@ -312,11 +312,11 @@ describe.each(variants)('$title', (variant) => {
     expect(await failure()).toMatchObject({ code: 'platform_bad_answer', legacyCode: 20004 })
   })
 
-  test('an answer above the limit is a bad answer and is not read on', async () => {
+  test('an answer above the limit has a code of its own and is not read on', async () => {
     const { failure, server } = await stage(variant, scripted.huge(64 * 1024 * 1024), {
       maxAnswerBytes: 1024 * 1024,
     })
-    expect(await failure()).toMatchObject({ code: 'platform_bad_answer', legacyCode: 20004 })
+    expect(await failure()).toMatchObject({ code: 'platform_answer_too_large', legacyCode: 20004 })
     await vi.waitFor(() => expect(server.calls[0]?.aborted).toBe(true), 5_000)
   })
 
