@@ -30,6 +30,8 @@ export interface ValidationRules {
 export interface ValidationService {
   readonly store: ValidationStore
   readonly rules: ValidationRules
+  /** As it stands. One that was terminated before any worker saw it is ended first: nobody else can. */
+  get(id: string): Promise<StoredValidation | undefined>
   /** Accepts durably. Throws `temporal_unavailable`, `store_unavailable`. */
   submit(spec: ValidationRequest, schedule?: ValidationSchedule): Promise<StoredValidation>
   /** Asks the workflow to end; the jobs are stopped first. Throws `not_found`, `conflict` for one that has ended. */
@@ -147,6 +149,14 @@ export function makeValidationService(
   return {
     store,
     rules,
+
+    async get(id) {
+      const stored = await store.get(id)
+      if (stored?.status !== 'running' || stored.progress.phase !== 'pending') return stored
+      // With Temporal away nobody has terminated anything.
+      if (await isOpen(client.workflow.getHandle(id)).catch(() => true)) return stored
+      return store.end(id, { verdict: 'ABORTED' })
+    },
 
     async submit(spec, wanted) {
       if (wanted !== undefined) specOf(wanted)

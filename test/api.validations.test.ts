@@ -148,6 +148,15 @@ describe('GET /v1/validations', () => {
 })
 
 describe('GET /v1/validations/{id}', () => {
+  test('one that was terminated before any worker saw it reads ABORTED', async () => {
+    const { call, client } = await startApi()
+    const { body } = await call('POST', '/v1/validations', candidateRequest())
+    expect((await call('GET', `/v1/validations/${body.id}`)).body).toMatchObject({ status: 'running' })
+    await client.workflow.getHandle(body.id).terminate('by an operator')
+    const { body: read } = await call('GET', `/v1/validations/${body.id}`)
+    expect(read).toMatchObject({ status: 'ended', verdict: 'ABORTED' })
+  })
+
   test('shows attempts as far as they have come, and the spec with its defaults', async () => {
     const { call, store } = await startApi()
     const { body } = await call('POST', '/v1/validations', candidateRequest())

@@ -116,7 +116,7 @@ export function mountValidations(
   const idOf = (c: ApiContext) => c.req.param('id') ?? ''
 
   async function known(c: ApiContext): Promise<StoredValidation> {
-    const stored = await store.get(idOf(c))
+    const stored = await service.get(idOf(c))
     if (stored === undefined) throw new ServiceError('not_found', 'validation not found')
     return stored
   }
