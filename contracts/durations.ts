@@ -8,3 +8,13 @@ export function durationMs(text: string): number | undefined {
   if (amount === undefined || unit === undefined) return undefined
   return Math.round(Number(amount) * units[unit as keyof typeof units])
 }
+
+const parts = [3_600_000, 60_000, 1_000]
+
+/** Milliseconds of `90` (seconds), `90s`, `5m` or `1h30m45s`, as Replicate's `Cancel-After` has them; else undefined. */
+export function spanMs(text: string): number | undefined {
+  const span = /^\d+$/.test(text.trim()) ? `${text.trim()}s` : text.trim()
+  const [, ...amounts] = /^(?=\d)(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?$/.exec(span) ?? []
+  if (amounts.length === 0) return undefined
+  return amounts.reduce((sum, amount, n) => sum + Number(amount ?? 0) * (parts[n] ?? 0), 0)
+}

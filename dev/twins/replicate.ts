@@ -2,7 +2,7 @@
  * A twin of Replicate's HTTP API, driven by scenarios (https://replicate.com/docs/reference/http). Owns its routes,
  * throttling, streams and webhooks; runs no model of its own.
  */
-import { durationMs } from '../../contracts/durations.ts'
+import { spanMs } from '../../contracts/durations.ts'
 import { isJsonObject } from '../../contracts/json.ts'
 import { isEnded, type Scenario, scenarioIn, startJob, type TwinJob, type TwinModel } from './job.ts'
 import {
@@ -67,7 +67,8 @@ export async function startReplicateTwin(options: ReplicateTwinOptions = {}): Pr
     if (isThrottled()) return answer(429, throttled(10))
     const chosen = scenarioIn(input, scenario)
     if (typeof chosen === 'string') return answer(422, invalid('input', chosen))
-    const deadlineMs = durationMs(String(call.headers['cancel-after'] ?? ''))
+    const given = call.headers['cancel-after']
+    const deadlineMs = given === undefined ? undefined : (spanMs(String(given)) ?? 0)
     if (deadlineMs !== undefined && deadlineMs < 5_000) {
       return answer(422, invalid('Cancel-After', 'must be at least 5 seconds'))
     }
