@@ -25,9 +25,10 @@ type Process = keyof typeof checks
 
 async function workerReady(): Promise<void> {
   const { metricsAddress } = loadWorker()
-  return metricsAddress === undefined
-    ? workerPolls()
-    : answers(`http://127.0.0.1:${metricsAddress.port}/ready`)
+  if (metricsAddress === undefined) return workerPolls()
+  const { host, port } = metricsAddress
+  const reachable = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host
+  return answers(`http://${reachable.includes(':') ? `[${reachable}]` : reachable}:${port}/ready`)
 }
 
 async function answers(url: string): Promise<void> {

@@ -4,7 +4,7 @@ import { expect, onTestFinished, test, vi } from 'vitest'
 import { traceparentOf, workflowTrace } from '../contracts/trace.ts'
 import { startTracing } from '../tracing/start.ts'
 import { inSpan } from '../tracing.ts'
-import { startInProcess } from './support/in-process.ts'
+import { recordHistory, startInProcess } from './support/in-process.ts'
 import { soon, tracedHere } from './support/otlp-receiver.ts'
 import { json } from './support/scripted-server.ts'
 import { candidateRequest, startValidations } from './support/validations.ts'
@@ -19,7 +19,7 @@ const body = JSON.stringify({ model_name: 'm', inputs: { inputs: [41_424_344] } 
 
 test('an async prediction is one chain of spans from its caller to the platform', async () => {
   const receiver = await tracedHere({ headers: { 'x-key': 'collector-secret' } })
-  const { app, platform } = await startInProcess()
+  const { app, platform, client } = await startInProcess()
   const caller = newTrace()
   const headers = { traceparent: caller.traceparent }
   const answer = await app.request('/async/v1/predict', { method: 'POST', body, headers })
@@ -47,6 +47,7 @@ test('an async prediction is one chain of spans from its caller to the platform'
     'perdure.prediction.id': id,
     'perdure.status': 'succeeded',
   })
+  await recordHistory(client, workflow, 'flight-traced')
   expect(receiver.server.calls[0]?.headers['x-key']).toBe('collector-secret')
   for (const call of receiver.server.calls) {
     expect(call.body).not.toContain('41424344')

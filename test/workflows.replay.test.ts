@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { Worker } from '@temporalio/worker'
 import { expect, test } from 'vitest'
+import { traceSinks } from '../tracing/temporal.ts'
 import { workflowBundle } from '../worker/bundle.ts'
 import { bundleFolder } from './support/folders.ts'
 
@@ -29,11 +30,8 @@ test('there are recorded histories of flights and guards', () => {
 test.each(names)('the recorded history %s replays', async (name) => {
   const workflowBundleOption = await workflowBundle(bundleFolder)
   const history = recorded(name)
-  await Worker.runReplayHistory(
-    { workflowBundle: workflowBundleOption },
-    history,
-    idIn(history) ?? name,
-  )
+  const options = { workflowBundle: workflowBundleOption, sinks: traceSinks }
+  await Worker.runReplayHistory(options, history, idIn(history) ?? name)
 })
 
 test('a history that the code cannot have made is refused', async () => {
