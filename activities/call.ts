@@ -16,6 +16,7 @@ import {
 } from '../records/store.ts'
 import { inCallSpan } from '../tracing/platform-call.ts'
 import { asMember, inSpan, type Traced, underTrace } from '../tracing.ts'
+import { makeEndedLookup } from './ended.ts'
 import { runJob } from './job.ts'
 import { callOnce, type Outcome } from './outcome.ts'
 import { cancelAtProvider } from './provider-cancel.ts'
@@ -101,6 +102,7 @@ const timeoutText = legacyText(
 export function makeSteps(deps: CallDeps, lane: Lane, streamer?: string): Steps {
   const { store, held, processId, limits, outbox } = deps
   const mirrors = outbox?.mirrors ?? false
+  const endedStatus = makeEndedLookup(store)
 
   return {
     ...(mirrors && { before: beforeWork }),
@@ -118,7 +120,7 @@ export function makeSteps(deps: CallDeps, lane: Lane, streamer?: string): Steps 
   }
 
   async function endedMeanwhile(id: string): Promise<Step | undefined> {
-    const status = (await untilStored(() => store.terminalAmong([id]))).get(id)
+    const status = await endedStatus(id)
     return status && { kind: 'ended', status, owes: true }
   }
 
