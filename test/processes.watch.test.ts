@@ -1,6 +1,7 @@
 /** Processes as those who run them see them: one trace through all of them, log lines with ids, `/metrics` of each. */
 import { randomBytes } from 'node:crypto'
 import { expect, test, vi } from 'vitest'
+import { freePorts } from '../dev/free-ports.ts'
 import { echo, makeDeployment, type Part, startWithin } from './support/deployment.ts'
 import { soon, startTraceReceiver } from './support/otlp-receiver.ts'
 
@@ -85,7 +86,10 @@ test('a prediction whose worker is killed stays in one trace, and every line abo
 }, 120_000)
 
 test('a worker tells whether it is alive and ready, and shows its metrics and those of the SDK', async () => {
-  const deployment = await makeDeployment({ env: { ...anyPort, LOG_LEVEL: 'info' } })
+  const [port] = await freePorts(1)
+  const deployment = await makeDeployment({
+    env: { PERDURE_METRICS_ADDRESS: `127.0.0.1:${port}`, LOG_LEVEL: 'info' },
+  })
   const worker = await deployment.startWorker()
   await deployment.startApi()
   await deployment.noteStatuses()
@@ -93,6 +97,7 @@ test('a worker tells whether it is alive and ready, and shows its metrics and th
   expect((await fetch(`${url}/live`)).status).toBe(200)
   expect((await fetch(`${url}/nothing`)).status).toBe(404)
   await vi.waitFor(async () => expect((await fetch(`${url}/ready`)).status).toBe(200), startWithin)
+  expect(await deployment.launch('deploy/healthcheck.ts', 'worker').exited).toBe(0)
   const { id } = await deployment.submit(1)
   await deployment.expectSettled([id])
   await vi.waitFor(async () => {
