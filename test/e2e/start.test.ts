@@ -151,6 +151,17 @@ test('a data folder that cannot be made is one clear line and exit code 1', asyn
   expect(started.stderr()).toContain('PERDURE_DATA_DIR')
 })
 
+test('a database that cannot be reached is one clear line without its password and exit code 1', async () => {
+  const folder = temporaryFolder('start')
+  const settings = { ...(await ports()), DATABASE_URL: 'postgres://perdure:hush@127.0.0.1:1/x' }
+  const started = start(folder, settings)
+  expect(await started.exit).toBe(1)
+  expect(faults(started)).toEqual([
+    "perdure: The record store's database cannot be used: connect ECONNREFUSED 127.0.0.1:1",
+  ])
+  expect(processesUsing(folder)).toEqual([])
+}, 120_000)
+
 /** What is said on stderr beside log lines of the steps before. */
 function faults(started: Started): string[] {
   const log = /^\d\d:\d\d:\d\d\.\d+ |^stopping/
