@@ -130,6 +130,26 @@ test('BY-08: a worker killed while it starts a job: the next one adopts it', asy
   expect(Date.now() - backAt).toBeLessThan(2 * goneWithinMs)
 }, 180_000)
 
+test('BY-08: killed while it prepares, starts, collects and concludes, one worker after the other: one job, BLESSED', async () => {
+  const site = await startSite()
+  await site.worker.kill()
+  const id = await site.validate(candidateRequest({}, once))
+  for (const [method, moment] of [
+    ['validations.keepPlan', 'after'],
+    ['validations.patchAttempt', 'after'],
+    ['validations.keepText', 'before'],
+    ['validations.end', 'after'],
+  ] as const) {
+    const victim = site.deployment.launch('test/support/crashing-worker.ts', method, '1', moment)
+    expect(await victim.exited, victim.output()).toBe(null)
+  }
+  await site.deployment.startWorker()
+  expectOneGoodAttempt(await site.untilEnded(id))
+  await expectJobsGone(site, 1)
+  const handle = (await site.deployment.client()).workflow.getHandle(id)
+  expect(await handle.result()).toMatchObject({ verdict: 'BLESSED' })
+}, 240_000)
+
 test('a worker killed while a cancelled validation stops: the next one finishes the stop, ABORTED', async () => {
   const site = await startSite()
   const stubborn = { LOAD_MS: '60000', ON_TERM: 'ignore' }

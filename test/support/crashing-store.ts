@@ -1,17 +1,25 @@
-/** A store whose process ends by SIGKILL as soon as the n-th call of one method has been written, or just before it is. */
-import type { Store } from '../../records/store.ts'
-
-export function crashingStore(
-  store: Store,
+/**
+ * A store whose process ends by SIGKILL as soon as the n-th call of one method has been written, or just before it is.
+ * `validations.end` is a method of one of its parts.
+ */
+export function crashingStore<S extends object>(
+  store: S,
   method: string,
   count: number,
   moment: 'before' | 'after' = 'after',
-): Store {
+): S {
+  const [part = '', inner] = method.split('.')
   let done = 0
+  let nested: object | undefined
   return new Proxy(store, {
     get(target, name, receiver) {
       const member: unknown = Reflect.get(target, name, receiver)
-      if (name !== method || typeof member !== 'function') return member
+      if (name !== part) return member
+      if (inner !== undefined && typeof member === 'object' && member !== null) {
+        nested ??= crashingStore(member, inner, count, moment)
+        return nested
+      }
+      if (typeof member !== 'function') return member
       return async (...args: unknown[]) => {
         done++
         const isLast = done >= count
