@@ -2,6 +2,7 @@
  * `npm run bench -- production`: the same loads on what production runs on (PostgreSQL, and Temporal's server on it)
  * and on the embedded set (SQLite, Temporal's development server), in one run, with the CPU time of every part.
  */
+import pg from 'pg'
 import { barePlatform } from './floor.ts'
 import { startCluster } from './postgres-cluster.ts'
 import { lowLoad, sustained, synchronous, warmUp } from './prediction-load.ts'
@@ -111,8 +112,10 @@ async function measure(
     await warmUp(set, quick ? 500 : 10_000)
     const count = quick ? 2_000 : 20_000
     const cpuOfAsync = cpuSince(pids())
+    const before = await sizes(databaseUrl)
     const flown = await sustained(set, count)
     const asyncCpu = cpuOfAsync(count)
+    const after = await sizes(databaseUrl)
     console.error(`${name}: synchronous …`)
     const one = await synchronous(set, 1, quick ? 200 : 2_000)
     const cpuOfSync = cpuSince(pids())
@@ -127,6 +130,9 @@ async function measure(
       row('async lost', '', flown.lost),
       row('async called twice', '', flown.calledTwice),
       ...asyncCpu.map(([part, ms]) => row(`async, CPU of ${part}`, 'ms/prediction', ms)),
+      ...after.map(([what, bytes], at) =>
+        row(`async, ${what}`, 'KiB/prediction', (bytes - (before[at]?.[1] ?? 0)) / 1024 / count),
+      ),
       row('async low load p50', 'ms', low.p50),
       row('async low load p95', 'ms', low.p95),
       row('sync, 1 connection, added to bare platform p50', 'ms', one.p50 - bareP50),
@@ -139,6 +145,29 @@ async function measure(
     ]
   } finally {
     for (const part of parts.toReversed()) await part.stop()
+  }
+}
+
+/** Bytes so far, of each thing that grows on PostgreSQL. */
+async function sizes(databaseUrl: string | undefined): Promise<[string, number][]> {
+  if (databaseUrl === undefined) return []
+  const client = new pg.Client({ connectionString: databaseUrl })
+  await client.connect()
+  try {
+    const { rows } = await client.query<{ records: number; temporal: number; log: number }>(
+      `select pg_database_size(current_database())::float8 as records,
+        (pg_database_size('temporal') + pg_database_size('temporal_visibility'))::float8 as temporal,
+        pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::float8 as log`,
+    )
+    const [now] = rows
+    if (now === undefined) return []
+    return [
+      ['records on disk', now.records],
+      ["Temporal's databases on disk", now.temporal],
+      ['write-ahead log', now.log],
+    ]
+  } finally {
+    await client.end()
   }
 }
 

@@ -29,6 +29,14 @@ const longestIdleInTransactionMs = 2_000
 const int8 = 20
 
 /**
+ * A connection keeps a statement's plan until the table's statistics are taken anew, a minute or more. One made for a
+ * table that was nearly empty reads it from end to end, and the more slowly the more is admitted in that minute. Every
+ * statement that matters has an index; without one the table is read all the same. Such a plan has a cost that would
+ * have it compiled.
+ */
+const plannerOptions = '-c enable_seqscan=off -c jit=off'
+
+/**
  * Throws an `Error` of one line if the database cannot be used: wrong credentials, none of that name, a newer version,
  * or (unless `patient`) no server. A patient store throws the same from its calls if that shows only later.
  */
@@ -51,6 +59,7 @@ export async function openPostgresStore({
     lock_timeout: Math.ceil(writeDeadlineMs / 2),
     statement_timeout: writeDeadlineMs,
     application_name: 'perdure',
+    options: plannerOptions,
     types: { getTypeParser },
   })
   pool.on('error', ignoreBroken)

@@ -35,7 +35,7 @@ const tools = {
     return `environments ${sets.join(', ')}`
   },
   postgres,
-  // Nothing in any cache: most of ten minutes of two cores, and the next run goes on from there.
+  // With nothing in any cache it is some minutes; what is not finished by then, the next run finishes.
   'temporal-server': () => temporalServer(process.env.PERDURE_FULL ? undefined : 10 * 60_000),
   chromium,
   // With nothing in any cache the builds take half an hour of two cores: that is for --full, like real nodes.

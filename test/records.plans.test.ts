@@ -160,6 +160,37 @@ describeWithCluster('plans', () => {
     })
     await expectIndexes(db, due, ['force_custom_plan'], everyTable.replace('|outbox', ''))
   }, 120_000)
+
+  test('plans of connections that began with an empty database read no table from end to end once it has grown', async () => {
+    const place = await postgresStores.place()
+    if (place.kind !== 'postgres') throw new Error('wrong place')
+    const store = await servingStore(place)
+    const work = async () => {
+      const [id] = await admitted(store, 1, { maxQueueSize: 1_000_000 })
+      await taken(store, id!)
+      await store.transition(id!, 'succeeded', { outputs: '1' })
+      await store.terminalAmong([id!])
+    }
+    // A connection settles on a plan after five runs (postgresql.org/docs/current/sql-prepare.html).
+    for (let run = 0; run < 60; run++) await work()
+    const db = new pg.Client({ connectionString: place.connectionString })
+    await db.connect()
+    onTestFinished(() => db.end())
+    await db.query(`
+      insert into predictions (id, model_name, model_version, status, created_at, queue, queue_num, queue_id, uid, platform)
+        select 'p' || n, 'm', '', 'succeeded', n, 'critical', 0, '', '', 'v2' from generate_series(1, ${stored}) n;
+      insert into prediction_inputs select 'p' || n, '{}' from generate_series(1, ${stored}) n;
+      insert into prediction_outputs select 'p' || n, '{}' from generate_series(1, ${stored}) n`)
+
+    for (let run = 0; run < 20; run++) await work()
+
+    // A session tells its counts when it ends.
+    await store.close()
+    const { rows } = await db.query<{ relname: string; read: number }>(
+      `select relname, seq_tup_read::float8 as read from pg_stat_user_tables where relname like 'prediction%'`,
+    )
+    for (const { relname, read } of rows) expect(read, relname).toBeLessThan(stored)
+  })
 })
 
 /** Tables of which every stored prediction or validation has a row. */
