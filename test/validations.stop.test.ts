@@ -285,11 +285,13 @@ test('terminated while nothing runs, its record ends all the same', async () => 
   expect(blessing.binaries[0]?.attempts).toMatchObject([{ outcome: 'failed', errorClass: 'JOB_ABORTED' }])
 })
 
-test('a validation whose keeper was terminated goes on; with both terminated, a cancel ends the record', async () => {
+test('a validation whose keeper was cancelled goes on; with both terminated, a cancel ends the record', async () => {
   const world = await startValidations()
   const alone = await world.submit(candidateRequest({ LOAD_MS: '2000' }))
   await world.reaches(alone, 'loading')
-  await world.client.workflow.getHandle(await keeperOf(world, alone)).terminate('by an operator')
+  const keeper = world.client.workflow.getHandle(await keeperOf(world, alone))
+  await keeper.cancel()
+  expect(await keeper.result()).toBe('open')
   expect((await world.ended(alone)).verdict).toBe('BLESSED')
 
   const lost = await world.submit(candidateRequest({ LOAD_MS: '60000' }))

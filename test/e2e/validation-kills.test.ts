@@ -5,6 +5,7 @@
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test, vi } from 'vitest'
+import { keeperIdOf } from '../../contracts/names.ts'
 import type { ValidationDetailView } from '../../contracts/validation-client.ts'
 import type { ValidationPhase } from '../../contracts/validations.ts'
 import { type Deployment, makeDeployment, type Part } from '../support/deployment.ts'
@@ -203,4 +204,19 @@ test('a host whose worker is away: PLATFORM_UNAVAILABLE after its time, and its 
   const cleanup = (await site.deployment.client()).workflow.getHandle(`${id}-cleanup-0-1`)
   expect(await cleanup.result()).toEqual({ gone: true })
   await expectJobsGone(site, 1)
+}, 180_000)
+
+test('what a killed worker left of a validation that has ended is stopped when the next one starts', async () => {
+  const site = await startSite()
+  const id = await site.validate(candidateRequest({ LOAD_MS: '60000' }, once))
+  await site.reaches(id, 'loading')
+  await site.worker.kill()
+  const { workflow } = await site.deployment.client()
+  const { runId } = await workflow.getHandle(id).describe()
+  for (const owner of [keeperIdOf(id, runId), id]) await workflow.getHandle(owner).terminate('by an operator')
+  await fetch(`${site.deployment.baseUrl}/v1/validations/${id}/cancel`, { method: 'POST' })
+  expect((await site.untilEnded(id)).verdict).toBe('ABORTED')
+  expect(await jobsIn(site.jobsRoot)).toMatchObject([{ alive: true }])
+  await site.deployment.startWorker()
+  await vi.waitFor(() => expectJobsGone(site, 1), soon)
 }, 180_000)

@@ -1,0 +1,59 @@
+/** What a worker offers validations, by its settings: platforms, and the sweep of what is over. */
+import { existsSync, mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, onTestFinished, test } from 'vitest'
+import { loadWorker } from '../config.ts'
+import { type Job, jobNameOf } from '../runners/job.ts'
+import { validationSettings } from '../worker/runners.ts'
+import { temporaryFolder } from './support/folders.ts'
+import { soon, tinyJob, tinyServer } from './support/runner-jobs.ts'
+
+function settingsOf(env: Record<string, string>) {
+  const dataDir = temporaryFolder('worker-runners')
+  const warnings: string[] = []
+  const config = loadWorker({ PERDURE_DATA_DIR: dataDir, PERDURE_RUNNER_HOST: 'here/1', ...env })
+  const settings = validationSettings(config, (text) => warnings.push(text))
+  return { ...settings, warnings, jobs: join(dataDir, 'jobs', 'here%2F1') }
+}
+
+const processJob = () =>
+  tinyJob({ kind: 'process' }, 'good', { binary: { command: [process.execPath, tinyServer] } })
+const never = async () => false
+
+test('a host’s processes lie in a folder of its own, and those of ended validations are swept before they expire', async () => {
+  const { runners, sweep, jobs } = settingsOf({})
+  const job = processJob()
+  const runner = runners.of(job)
+  onTestFinished(async () => {
+    await runners.of(job).stop(0, soon())
+  })
+  await runner.start()
+  expect(existsSync(join(jobs, jobNameOf(job.key)))).toBe(true)
+  expect(await sweep(new Date(), never)).toBe(0)
+  expect(await sweep(new Date(), async (id) => id === job.ref.workflowId)).toBe(1)
+  expect(await runners.of(job).observe()).toEqual({ state: 'Initial' })
+  // Nobody brings it back: a late start finds the tombstone, until that has expired.
+  await expect(runners.of(job).start()).rejects.toMatchObject({ code: 'ALREADY_STARTED' })
+  expect(await sweep(new Date(Date.parse(job.expiresAt) + 1), never)).toBe(1)
+  expect(existsSync(join(jobs, jobNameOf(job.key)))).toBe(false)
+})
+
+test('only what is accepted is offered', () => {
+  const { runners } = settingsOf({ PERDURE_RUNNERS: 'endpoint' })
+  const { platform } = tinyJob({ kind: 'endpoint', address: '127.0.0.1:1', addresses: {}, lostAfterPolls: 3 })
+  expect(() => runners.require(platform)).not.toThrow()
+  expect(() => runners.of(processJob() satisfies Job)).toThrow(
+    'servingSpec.platform.kind: this worker does not offer process (PERDURE_RUNNERS)',
+  )
+})
+
+test('an engine that somebody named and that is away is told of once; one that nobody named, never', async () => {
+  const named = settingsOf({ DOCKER_HOST: 'unix:///nowhere/docker.sock' })
+  await named.sweep(new Date(), never)
+  await named.sweep(new Date(), never)
+  expect(named.warnings).toEqual([expect.stringContaining('leftovers on docker could not be looked for')])
+  const silent = settingsOf({})
+  mkdirSync(silent.jobs, { recursive: true })
+  await silent.sweep(new Date(), never)
+  expect(silent.warnings).toEqual([])
+})
