@@ -6,6 +6,8 @@ import { z } from 'zod'
 import { keys } from '../config.ts'
 import { chart, everything, needsHelm, podsOf, render, required } from './support/chart.ts'
 
+const read = (name: string) => readFileSync(new URL(`../${name}`, import.meta.url), 'utf8')
+
 const Monitor = z.object({
   selector: z.object({ matchLabels: z.record(z.string(), z.string()) }),
   podMetricsEndpoints: z.tuple([z.looseObject({ port: z.string(), relabelings: z.array(z.unknown()) })]),
@@ -18,6 +20,12 @@ needsHelm.describe('the Helm chart', () => {
     expect(() => render('temporal.address=t:7233', 'secret.existing=mine')).not.toThrow()
     expect(() => render(...required, 'migrate.enabled=true')).toThrow('migrate.enabled')
     expect(() => render(...required, 'api.ingress.enabled=true')).toThrow('api.ingress.host')
+  })
+
+  test('runs the version that the package and the compose file have', () => {
+    const { version } = z.object({ version: z.string() }).parse(JSON.parse(read('package.json')))
+    expect(parse(read('deploy/helm/perdure/Chart.yaml'))).toMatchObject({ version, appVersion: version })
+    expect(read('docker-compose.yml')).toContain(`image: perdure:\${PERDURE_VERSION:-${version}}`)
   })
 
   test('by default runs two APIs and two workers and nothing else', () => {

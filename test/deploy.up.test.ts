@@ -98,7 +98,7 @@ wholeCompose.test(
     const orphaned = await slow(api, 3)
     await running(api, 3)
     await docker('kill', '--signal', 'KILL', project.container('worker-1'))
-    await project.compose('start', 'worker-2')
+    await project.compose('up', '--detach', '--no-deps', '--wait', '--no-build', 'worker-2')
     for (const id of orphaned) expect((await succeeded(api, id)).outputs?.outputs).toEqual([2])
 
     // A backup taken while it runs, restored after everything was deleted: the lines of the operations guide.
