@@ -11,6 +11,7 @@ import {
   listening,
   logging,
   mirror,
+  outputFiles,
   recordsKey,
   runner,
   runners,
@@ -85,6 +86,7 @@ export function loadWorker(env: Env = environment()) {
     ...predictions(read),
     ...mirror(read),
     ...webhooks(read),
+    ...outputFiles(read),
     ...tracing(read),
     metricsAddress: read('PERDURE_METRICS_ADDRESS'),
     ...cache(read, env),
@@ -129,6 +131,7 @@ export function loadStart(env: Env = environment()) {
   const modelPort = read('PERDURE_MODEL_PORT')
   const parts = {
     ...apiParts(read, 'v2', { V2_ADDRESS: `127.0.0.1:${modelPort}` }),
+    ...outputFiles(read),
     runner: runner(read, env),
     ...cache(read, env),
     modelPort,

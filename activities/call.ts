@@ -19,6 +19,7 @@ import { asMember, inSpan, type Traced, underTrace } from '../tracing.ts'
 import { makeEndedLookup } from './ended.ts'
 import { runJob } from './job.ts'
 import { callOnce, type Outcome } from './outcome.ts'
+import { type OutputFiles, withCopies } from './output-files.ts'
 import { cancelAtProvider } from './provider-cancel.ts'
 
 /** One finished platform call, for metrics and logs. */
@@ -59,6 +60,8 @@ export interface CallDeps {
   platform(name: PlatformName): Platform
   /** Absent: nothing is mirrored, no webhook is delivered. */
   outbox?: OutboxSender
+  /** Absent: files named in outputs stay where they are. */
+  outputFiles?: OutputFiles
   onCall?(event: CallEvent): void
   onEnd?(event: EndEvent): void
   /** A platform has heard that a prediction was canceled: its connection is closed, or its provider was told. */
@@ -270,7 +273,8 @@ export function makeSteps(deps: CallDeps, lane: Lane, streamer?: string): Steps 
   async function write(id: string, taken: Taken, outcome: Outcome, runMs: number): Promise<Step> {
     switch (outcome.kind) {
       case 'succeeded': {
-        const { outputs, runningTime } = outcome
+        const { runningTime } = outcome
+        const outputs = await keepFiles(id, outcome.outputs)
         const written = await untilStored(() =>
           store.transition(id, 'succeeded', { outputs, runningTime, runMs }),
         )
@@ -293,6 +297,12 @@ export function makeSteps(deps: CallDeps, lane: Lane, streamer?: string): Steps 
         return fail(id, taken.token, codeOf(error), text, cancelJob)
       }
     }
+  }
+
+  /** Providers delete the files of an output after a while; the record is to be readable for longer. */
+  async function keepFiles(id: string, outputs: string): Promise<string> {
+    const { outputFiles } = deps
+    return lane === 'job' && outputFiles !== undefined ? withCopies(outputs, id, outputFiles) : outputs
   }
 
   async function fail(

@@ -33,6 +33,20 @@ const mlPlatform: Key<PlatformWord> = {
   },
 }
 
+const fileHosts: Key<readonly string[]> = {
+  standard: 'replicate.delivery',
+  what: 'Hosts, with all names below them, whose files in an output are copied before they are deleted; none = they stay there',
+  parse(given) {
+    const hosts = given
+      .toLowerCase()
+      .split(/[\s,]+/)
+      .filter(Boolean)
+    const wrong = hosts.find((host) => !/^[a-z\d.-]+$/.test(host))
+    if (wrong !== undefined) throw new Error(`"${wrong}" is not the name of a host`)
+    return hosts.length === 1 && hosts[0] === 'none' ? [] : hosts
+  },
+}
+
 export const runnerKinds = ['process', 'docker', 'kubernetes', 'endpoint'] as const
 export type RunnerKind = (typeof runnerKinds)[number]
 
@@ -129,6 +143,7 @@ export const keys = {
     '22c920af07cfd46d7540374b367953829c68167c395448c8e2a39597480a2d09',
     'Model version',
   ),
+  REPLICATE_FILE_HOSTS: fileHosts,
   REPLICATE_REQUEST_TIMEOUT: duration('300s', 1, 'Longest one job may take'),
   RUNPOD_ADDRESS: url('https://api.runpod.ai/v2', ['http:', 'https:'], 'API base'),
   RUNPOD_APIKEY: secret('', 'Key; required for ML_PLATFORM=runpod'),

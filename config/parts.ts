@@ -139,6 +139,11 @@ export function webhooks(read: Reader) {
   }
 }
 
+/** Files that jobs name in their outputs; `address` empty = copies are named relative to the API. */
+export function outputFiles(read: Reader) {
+  return { outputFiles: { hosts: read('REPLICATE_FILE_HOSTS'), address: read('UPLOAD_WEBHOOK_ADDRESS') } }
+}
+
 /** Traces; undefined = none are recorded. */
 export function tracing(read: Reader) {
   const base = read('OTEL_EXPORTER_OTLP_ENDPOINT')

@@ -37,7 +37,7 @@ export async function storeUploads(
     const name = newFileName(sentName ?? '')
     names.set(field, name)
     contents.push(content)
-    const checked = sized(maxFileBytes)
+    const checked = withinSize(maxFileBytes, smallestFileBytes)
     // Joined at once: an error of the form must always find a listener.
     pipeline(content, checked, () => undefined)
     const writing = keep(name, checked)
@@ -77,7 +77,7 @@ function parserFor(contentType: string | undefined, files: number): BusboyInstan
 }
 
 /** Passes content on and fails when there is too much, or in the end too little of it. */
-function sized(maxBytes: number): Transform {
+export function withinSize(maxBytes: number, leastBytes = 0): Transform {
   let seen = 0
   return new Transform({
     transform(chunk: Buffer, _encoding, done) {
@@ -87,8 +87,8 @@ function sized(maxBytes: number): Transform {
       } else done(null, chunk)
     },
     flush(done) {
-      if (seen >= smallestFileBytes) done()
-      else done(new ServiceError('invalid_input', `the file is smaller than ${smallestFileBytes} bytes`))
+      if (seen >= leastBytes) done()
+      else done(new ServiceError('invalid_input', `the file is smaller than ${leastBytes} bytes`))
     },
   })
 }

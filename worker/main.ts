@@ -20,6 +20,7 @@ import { untilThere } from '../records/until-there.ts'
 import { makeWorkerReports } from '../reports.ts'
 import { startWatch } from '../watch.ts'
 import { workflowBundle } from './bundle.ts'
+import { makeOutputFiles } from './output-files.ts'
 import { validationSettings } from './runners.ts'
 import { installRuntime } from './runtime.ts'
 import { webhookSecrets } from './webhook-secret.ts'
@@ -66,6 +67,14 @@ export async function runWorkers(
     concurrency: config.concurrency,
     retentionMs: config.retentionMs,
     expireFiles: (before) => expireFiles(store, files, before),
+    outputFiles: makeOutputFiles({
+      ...config.outputFiles,
+      store,
+      bytes: files,
+      rules: config.webhooks,
+      maxFileBytes: config.maxUploadBytes,
+      warn: (details, text) => log.warn(details, text),
+    }),
     ...(parts.mirror !== undefined && { mirror: parts.mirror }),
     webhooks: {
       secrets: webhookSecrets({ secrets: config.webhooks.secrets, dataDir: config.store.dataDir }),

@@ -8,6 +8,7 @@ import { historyToJSON } from '@temporalio/common/lib/proto-utils.js'
 import { inject, onTestFinished } from 'vitest'
 import type { EndEvent } from '../../activities/call.ts'
 import type { WebhookSending } from '../../activities/delivery.ts'
+import type { OutputFiles } from '../../activities/output-files.ts'
 import { type Api, makeApp } from '../../api/app.ts'
 import { type Lifecycle, startLifecycle } from '../../api/lifecycle.ts'
 import type { AcceptedRequest } from '../../api/predictions.ts'
@@ -53,6 +54,8 @@ export interface InProcessOptions {
   mirror?: { address: string; apiKey: string; tryTimeoutMs?: number }
   webhooks?: WebhookSending
   deliveryDelaysMs?: readonly number[]
+  /** Copies the files that jobs name in their outputs. */
+  outputFiles?(store: Store): OutputFiles
   /** Default: platform v2 at the scripted server. Gets the server's address. */
   settings?: (address: string, timeoutMs: number) => PlatformSettings
 }
@@ -138,6 +141,7 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<In
       retentionMs: options.retentionMs ?? 3_600_000,
       outboxPauses,
       ...(mirror && { mirror }),
+      ...(options.outputFiles && { outputFiles: options.outputFiles(store) }),
       ...(options.webhooks && { webhooks: options.webhooks }),
       ...(options.deliveryDelaysMs && { deliveryDelaysMs: options.deliveryDelaysMs }),
       info: () => undefined,
