@@ -32,6 +32,8 @@ COPY --from=build /src/package.json /src/LICENSE ./
 COPY --from=build /src/dist ./dist
 # Built beforehand: no bundler runs at a start, and the root file system may be read-only.
 COPY --from=build /src/cache ./cache
+# `docker exec … perdure <command>`
+RUN node -e "fs.chmodSync('dist/cli/main.js', 0o755); fs.symlinkSync('/app/dist/cli/main.js', '/usr/local/bin/perdure')"
 RUN node -e "fs.mkdirSync('/data'); fs.chownSync('/data', 1000, 1000)"
 USER 1000:1000
 VOLUME /data

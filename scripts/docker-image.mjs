@@ -55,7 +55,7 @@ const commands = [
 export async function ensureBaseImage() {
   const programs = await basePrograms()
   const key = createHash('sha256')
-    .update(`3 ${process.version} ${programs.node} ${programs.busybox}`)
+    .update(`4 ${process.version} ${programs.node} ${programs.busybox}`)
     .digest('hex')
     .slice(0, 16)
   if ((await labelOf(baseImage)) === key) return baseImage
@@ -107,6 +107,8 @@ function layOut(root, { node, busybox }) {
   layOutProgram(root, node, '/usr/local/bin/node')
   layOutProgram(root, busybox, '/bin/busybox')
   for (const command of commands) symlinkSync('busybox', join(root, 'bin', command))
+  // Where the first line of a script looks for it.
+  symlinkSync('/bin/env', join(root, 'usr/bin/env'))
   const folder = [node, busybox]
     .flatMap(librariesOf)
     .map((path) => dirname(path))

@@ -104,9 +104,9 @@ wholeCompose.test(
     // A backup taken while it runs, restored after everything was deleted: the lines of the operations guide.
     const guide = readFileSync(join(root, 'docs/operations.md'), 'utf8')
     const backup = temporaryFolder('backup')
-    await project.paste(linesWith(guide, 'pg_dump'), backup)
+    await project.paste(linesWith(guide, '-T postgres pg_dump'), backup)
     await project.compose('down', '--volumes')
-    await project.paste(linesWith(guide, 'pg_restore'), backup)
+    await project.paste(linesWith(guide, '-T postgres pg_restore'), backup)
     const restored = await project.origin('api', 8000)
     expect(await succeeded(restored, kept)).toMatchObject({ outputs: { model_name: 'iris' } })
     expect(await pasted(readme, restored)).toMatchObject({ status: 'succeeded' })
