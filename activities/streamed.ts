@@ -6,6 +6,8 @@ import { type Store, untilStored } from '../records/store.ts'
 import type { Outcome } from './outcome.ts'
 
 const lookMs = 500
+/** A caller that reads slowly does not keep a place of the worker: what it has not read comes from the record then. */
+const patienceMs = 30_000
 
 export interface Streamed {
   store: Pick<Store, 'observeProcess'>
@@ -24,11 +26,12 @@ export async function behindStreamer(outcome: Outcome, streamed: Streamed): Prom
   const succeeded = outcome.kind === 'succeeded'
   const onlyStreamed = outcome.kind === 'failed' && codeOf(outcome.error) === 'provider_output_missing'
   if (!succeeded && !onlyStreamed) return outcome
-  await untilGone(streamed)
+  const patientUntilMs = succeeded ? performance.now() + patienceMs : streamed.deadlineMs
+  await untilGone({ ...streamed, deadlineMs: Math.min(streamed.deadlineMs, patientUntilMs) })
   return succeeded ? { ...outcome, outputs: textOutputs(textOf(outcome.outputs), mostStoredText) } : outcome
 }
 
-/** Until the streamer is dead or the prediction's time is over. */
+/** Until the streamer is dead or the time is over. */
 async function untilGone({ store, streamer, deadlineMs, signal }: Streamed): Promise<void> {
   for (;;) {
     const leftMs = deadlineMs - performance.now()

@@ -76,7 +76,13 @@ export function makeDirectGenerations(deps: DirectGenerationDeps) {
     const { target, inputs } = request
     const hold = held.hold(id)
     const left = new AbortController()
-    const signal = AbortSignal.any([hold.signal, left.signal])
+    const late = new AbortController()
+    const signal = AbortSignal.any([hold.signal, left.signal, late.signal])
+    // Nobody asks for the next piece of a caller that does not read on: its record ends all the same.
+    const limit = setTimeout(() => {
+      late.abort()
+      fail(outOfTime()).catch(() => undefined)
+    }, taskTimeoutMs)
     const startedMs = performance.now()
     let text = ''
     let status: TerminalStatus | undefined
@@ -96,6 +102,7 @@ export function makeDirectGenerations(deps: DirectGenerationDeps) {
           status = written.changed || written.status === 'unknown' ? to : (written.status as TerminalStatus)
           if (written.changed) deps.onEnded(id)
         } finally {
+          clearTimeout(limit)
           if (errorCode !== '') span?.failed(errorCode)
           span?.end()
           hold.done()
@@ -105,7 +112,8 @@ export function makeDirectGenerations(deps: DirectGenerationDeps) {
       return ending
     }
 
-    async function fail(error: unknown): Promise<never> {
+    async function fail(thrown: unknown): Promise<never> {
+      const error = late.signal.aborted ? outOfTime() : thrown
       if (left.signal.aborted) await end('canceled', leftText, 'prediction_canceled')
       else if (hold.signal.aborted) await end('canceled', '', 'prediction_canceled')
       else {
@@ -166,4 +174,8 @@ export function makeDirectGenerations(deps: DirectGenerationDeps) {
   }
 
   return { start }
+}
+
+function outOfTime(): ServiceError {
+  return new ServiceError('prediction_timeout', 'predict timeout', { legacyCode: 20000 })
 }

@@ -3,7 +3,7 @@ import { createParser } from 'eventsource-parser'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { serveHttp } from '../api/server.ts'
 import { startTestApi, type TestApi } from './support/api-app.ts'
-import { type Step, send } from './support/scripted-server.ts'
+import { hang, type Step, send } from './support/scripted-server.ts'
 
 const body = { model_name: 'talker', inputs: { text_input: 'hi' } }
 
@@ -124,6 +124,72 @@ describe('POST /v1/generate', () => {
     expect(await text).toMatch(/event: error\ndata: \{"error":"prediction was canceled"\}/)
     await vi.waitFor(() => expect(api.platform.calls[0]?.aborted).toBe(true), { timeout: 10_000 })
     expect((await onlyRecord(api)).status).toBe('canceled')
+  })
+
+  test('a caller that leaves before the first piece closes the platform’s connection too', async () => {
+    const api = await start(hang)
+    const server = await serveHttp(api.app, { host: '127.0.0.1', port: 0 })
+    onTestFinished(() => server.close())
+    const leaving = new AbortController()
+    const { signal } = leaving
+    const call = fetch(`${server.url}/v1/generate`, { method: 'POST', body: JSON.stringify(body), signal })
+    await vi.waitFor(() => expect(api.platform.calls).toHaveLength(1), { timeout: 10_000 })
+    leaving.abort()
+    await expect(call).rejects.toThrow()
+    await vi.waitFor(() => expect(api.platform.calls[0]?.aborted).toBe(true), { timeout: 10_000 })
+    await vi.waitFor(async () =>
+      expect(await onlyRecord(api)).toMatchObject({
+        status: 'canceled',
+        errorInfo: 'client stopped listening',
+      }),
+    )
+  })
+
+  test('38: parallel requests with one key are one stream; the others get its text, also later', async () => {
+    const api = await start((call, response, request) => {
+      setTimeout(() => talks(['Hel', 'lo'])(call, response, request), 200)
+    })
+    const key = { 'idempotency-key': 'k', accept: 'application/x-ndjson' }
+    const answers = await Promise.all(
+      Array.from({ length: 20 }, async () => {
+        const response = await api.post('/v1/generate', body, key)
+        expect(response.status).toBe(200)
+        return response.text()
+      }),
+    )
+    const whole = '{"id":0,"data":"Hello"}\n'
+    expect(answers.filter((text) => text === whole)).toHaveLength(19)
+    expect(answers).toContain('{"id":0,"data":"Hel"}\n{"id":1,"data":"lo"}\n')
+    expect(await (await api.post('/v1/generate', body, key)).text()).toBe(whole)
+    expect(api.platform.calls).toHaveLength(1)
+    expect((await api.post('/v1/generate', { ...body, inputs: {} }, key)).status).toBe(422)
+    const metrics = await api.deps.metrics.text()
+    expect(metrics).toMatch(/^idempotent_replays_total 20$/m)
+    expect(metrics).toMatch(/^predictions_total\{model="talker",platform="kserve",status="succeeded"\} 1$/m)
+  })
+
+  test('a caller that does not read on keeps its record open no longer than TASK_TIMEOUT', async () => {
+    const api = await startTestApi({
+      platform: 'kserve',
+      answer: talks(['a', 'b', 'c'], 'hangs'),
+      taskTimeoutMs: 1_000,
+    })
+    const response = await api.post('/v1/generate', body)
+    const within = { timeout: 10_000 }
+    await vi.waitFor(async () => expect((await onlyRecord(api)).status).toBe('failed'), within)
+    expect(await onlyRecord(api)).toMatchObject({ errorInfo: 'status 20000: predict timeout' })
+    await vi.waitFor(() => expect(api.platform.calls[0]?.aborted).toBe(true), within)
+    expect(await response.text()).toMatch(/event: error\ndata: \{"error":"status 20000: predict timeout"\}/)
+  })
+
+  test('the replay of a stream that failed has the status of its failure', async () => {
+    const api = await start(talks(['a'], 'breaks'))
+    const key = { 'idempotency-key': 'k' }
+    expect(await (await api.post('/v1/generate', body, key)).text()).toMatch(/event: error/)
+    const again = await api.post('/v1/generate', body, key)
+    expect(again.status).toBe(502)
+    expect(await again.json()).toMatchObject({ error: (await onlyRecord(api)).errorInfo })
+    expect(api.platform.calls).toHaveLength(1)
   })
 
   test('bad input is 400, and nothing is written', async () => {
