@@ -15,6 +15,7 @@ import { makeUploadTokens } from './upload-tokens.ts'
 /** Resolves when the service has stopped. Throws an `Error` of one line when it cannot start. */
 export async function runRecordsProcess(config: RecordsConfig, stop: AbortSignal): Promise<void> {
   const log = makeLogger(config)
+  for (const warning of config.warnings) log.warn(warning)
   const metrics = makeMetrics()
   const store = await openStore(config.store, { patient: true })
   const ready = () => store.ping()

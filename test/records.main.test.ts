@@ -62,6 +62,12 @@ test('it keeps tasks and files over a restart, and SIGTERM ends it with exit cod
   expect(await (await fetch(again + file.pathname)).text()).toBe('content of the file')
 })
 
+test('what its settings are warned of is said at its start', async () => {
+  const { stderr } = start({ PERDURE_DATA_DIR: folder(), REDIS_ADDRESS: 'redis:6379' })
+  await addressOf(stderr)
+  expect(stderr()).toContain('REDIS_ADDRESS: no longer used')
+})
+
 test('a taken port, an unusable folder and a wrong setting are one line each, exit code 1', async () => {
   const other = createServer().listen(0, '127.0.0.1')
   await once(other, 'listening')
