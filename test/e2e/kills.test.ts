@@ -61,8 +61,8 @@ describeSetups('kills', (setup) => {
         for (const id of open) expect(again).toContain(id)
       }, soon)
       const lastAgain = Math.max(...deployment.platform.calls.map((call) => call.at))
-      // 5 s on an idle machine (npm run bench measures that); a busy one gets twice the time.
-      expect(lastAgain - killedAt).toBeLessThan(10_000)
+      // 5 s on an idle machine (npm run bench measures that); a busy one gets its time, short of any timeout.
+      expect(lastAgain - killedAt).toBeLessThan(30_000)
       await deployment.expectSettled([...ids, probe!])
       for (const count of callsById(deployment.platform).values()) expect(count).toBeLessThanOrEqual(2)
       expect(await standby.stop()).toBe(0)

@@ -2,12 +2,15 @@
  * Where the same promises are kept: on one machine with SQLite and Temporal's development server, and as in production,
  * where both records and Temporal lie on PostgreSQL.
  */
-import { afterAll, beforeAll, describe, inject, onTestFinished, test } from 'vitest'
+import { afterAll, beforeAll, describe, inject, onTestFinished, test, vi } from 'vitest'
 import { startTemporalOnPostgres } from '../../bench/temporal-postgres.ts'
 import { type Deployment, type DeploymentOptions, makeDeployment } from './deployment.ts'
 import { startCluster } from './postgres.ts'
 import { type Production, production, startProduction } from './production.ts'
 import { full } from './require.ts'
+
+// Each of these starts processes and servers: a busy machine gets its time.
+vi.setConfig({ testTimeout: 150_000 })
 
 type Define = (name: string, run: () => Promise<void>, timeoutMs?: number) => void
 
