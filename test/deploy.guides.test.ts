@@ -21,7 +21,7 @@ const predecessor = [
 ]
 /** Variables of compose, of the image's build and of other programs. */
 const others = [
-  ...['POSTGRES_PASSWORD', 'GRAFANA_PASSWORD', 'BASE_IMAGE'],
+  ...['POSTGRES_PASSWORD', 'GRAFANA_PASSWORD', 'BASE_IMAGE', 'NUM_HISTORY_SHARDS'],
   ...['API_PORT', 'RECORDS_PORT', 'TEMPORAL_UI_PORT', 'PROMETHEUS_PORT', 'GRAFANA_PORT'],
 ]
 
