@@ -387,6 +387,30 @@ describe('replicate', () => {
     expect(thief.connections).toBe(0)
   })
 
+  test('a running job shows its output and the end of its logs, an ended one its logs', async () => {
+    const logs = `${'x'.repeat(150_000)}the end`
+    const { create, poll, follow, twin } = await stages.replicate({ end: 'never', chunks: ['a', 'b'], logs })
+    const job = await create()
+    await vi.waitFor(async () => {
+      const { progress } = await poll(job)
+      expect(progress?.output).toBe('["a","b"]')
+      expect(progress?.logs).toMatch(/the end$/)
+      expect(progress?.logs).toHaveLength(100_000)
+    }, 5_000)
+    twin.jobs[0]?.cancel()
+    expect(await follow(job)).toMatchObject({ status: 'canceled', progress: { output: '["a","b"]' } })
+    const done = await create(JSON.stringify({ twin: { logs: 'said', output: [1] } }))
+    expect(await follow(done)).toMatchObject({ status: 'succeeded', progress: { logs: 'said' } })
+  })
+
+  test('what would be too much, or is nothing, is no progress', async () => {
+    const { create, poll } = await stages.replicate({ end: 'never' })
+    for (const output of [null, [], 'y'.repeat(1_000_001)]) {
+      const job = await create(JSON.stringify({ twin: { end: 'never', replace: { output } } }))
+      expect(await poll(job)).not.toHaveProperty('progress')
+    }
+  })
+
   test('a deadline before the start is aborted', async () => {
     const { create, poll } = await stages.replicate({ replace: { status: 'aborted' } })
     expect(await poll(await create())).toEqual({ status: 'canceled', aborted: true })
@@ -412,6 +436,14 @@ describe('replicate', () => {
 })
 
 describe('runpod', () => {
+  test('a running job that tells of its progress shows it as output', async () => {
+    const { create, poll } = await stages.runpod({ end: 'never', replace: { output: '50 %' } })
+    const job = await create()
+    await vi.waitFor(async () => {
+      expect(await poll(job)).toEqual({ status: 'running', progress: { output: '"50 %"' } })
+    }, 5_000)
+  })
+
   test('the creation carries input and a policy just beyond our deadline', async () => {
     const { create, twin } = await stages.runpod()
     await create('{"a":1.0}', { remainingMs: 20_500 })
