@@ -180,7 +180,11 @@ function caller(server: string, token: string, folder: string): Call {
         })
       })
       call.on('timeout', () => call.destroy(new Error(`${method} ${path}: no answer`)))
-      call.on('error', failed)
+      call.on('error', (error) => {
+        // Its certificates may have been read while they were being written.
+        agent = undefined
+        failed(error)
+      })
       call.end(body === undefined ? undefined : JSON.stringify(body))
     })
   }
