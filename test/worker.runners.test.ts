@@ -1,12 +1,14 @@
 /** What a worker offers validations, by its settings: platforms, and the sweep of what is over. */
 import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { loadWorker } from '../config.ts'
 import { type Job, jobNameOf } from '../runners/job.ts'
 import { validationSettings } from '../worker/runners.ts'
+import { makeDeployment } from './support/deployment.ts'
 import { temporaryFolder } from './support/folders.ts'
 import { soon, tinyJob, tinyServer } from './support/runner-jobs.ts'
+import { candidateRequest, patience } from './support/validations.ts'
 
 function settingsOf(env: Record<string, string>) {
   const dataDir = temporaryFolder('worker-runners')
@@ -57,3 +59,34 @@ test('an engine that somebody named and that is away is told of once; one that n
   await silent.sweep(new Date(), never)
   expect(silent.warnings).toEqual([])
 })
+
+test('a worker refuses a platform that its API has let in, before it reads anything of the request', async () => {
+  const deployment = await makeDeployment({ env: { PERDURE_RUNNERS: 'process' } })
+  await deployment.startWorker({ PERDURE_RUNNERS: 'endpoint' })
+  await deployment.startApi()
+  const post = (request: unknown) =>
+    fetch(`${deployment.baseUrl}/v1/validations`, { method: 'POST', body: JSON.stringify(request) })
+  const answer = await post(candidateRequest({}, { model: { path: '/nowhere' } }))
+  const { id } = (await answer.json()) as { id: string }
+  expect(answer.status).toBe(202)
+  await vi.waitFor(async () => {
+    const seen = await fetch(`${deployment.baseUrl}/v1/validations/${id}`)
+    expect(await seen.json()).toMatchObject({
+      verdict: 'ERROR',
+      error: {
+        class: 'CONFIG_INVALID',
+        message: 'servingSpec.platform.kind: this worker does not offer process (PERDURE_RUNNERS)',
+      },
+    })
+  }, patience)
+  const elsewhere = { kind: 'endpoint', address: '127.0.0.1:1' }
+  const refused = await post({
+    model: { uri: 's3://m', digest: 'v1' },
+    servingSpec: { platform: elsewhere, binary: { kind: 'open-inference-v2' } },
+  })
+  const message = 'endpoint is not accepted here: PERDURE_RUNNERS names process'
+  expect(await refused.json()).toMatchObject({
+    code: 'CONFIG_INVALID',
+    faults: [{ field: 'servingSpec.platform.kind', message }],
+  })
+}, 120_000)
