@@ -201,6 +201,18 @@ describe.each(providers)('$name', ({ name, create, start }) => {
     expect(JSON.parse((await onlyRecord()).outputs)).toEqual({ output: 'ab' })
   })
 
+  test('a caller that reads late gets the rest from the record that the worker has ended', async () => {
+    const { call, store, onlyRecord } = await stage()
+    const { answered } = await call({ chunks: ['a', 'b'], end: 'never', runMs: 50 })
+    const response = await answered
+    const { id } = await onlyRecord()
+    await store.transition(id, 'succeeded', { outputs: '{"output":"abcdef"}', runningTime: '1.5' })
+    const events = eventsIn(await response.text())
+    expect(textIn(events)).toBe('abcdef')
+    expect(events.at(-1)).toEqual({ event: 'done', data: { id, status: 'succeeded' } })
+    expect((await onlyRecord()).runningTime).toBe('1.5')
+  })
+
   test('a model without a stream gives its output in one piece', async () => {
     const { generate, onlyRecord } = await stage()
     const { events } = await generate({ output: { n: 1 }, runMs: 50 })
