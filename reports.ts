@@ -1,5 +1,5 @@
 /** What a process tells of its predictions: counted in its metrics, one log line each. Changes nothing. */
-import type { EndEvent } from './activities/call.ts'
+import type { EndEvent } from './activities/told.ts'
 import { flightIdOf, type PlatformName } from './contracts/names.ts'
 import { isTerminal } from './contracts/statuses.ts'
 import type { Logger } from './logging.ts'

@@ -21,36 +21,9 @@ import { runJob } from './job.ts'
 import { callOnce, type Outcome } from './outcome.ts'
 import { type OutputFiles, withCopies } from './output-files.ts'
 import { cancelAtProvider } from './provider-cancel.ts'
+import { codeOfOutcome, endOfCall, endOfRecord, type Told } from './told.ts'
 
-/** One finished platform call, for metrics and logs. */
-export interface CallEvent {
-  /** Of the prediction. */
-  id: string
-  model: string
-  platform: PlatformName
-  /** `ok` or an error code. */
-  code: string
-  runMs: number
-  /** It is made again after this time. */
-  retryInMs?: number
-}
-
-/** A prediction that this process has brought to its terminal status, for metrics and logs. Times since 1970. */
-export interface EndEvent {
-  id: string
-  modelName: string
-  platform: PlatformName
-  status: TerminalStatus
-  /** `ok` or an error code. */
-  code: string
-  /** Inherited text; empty if unknown. */
-  runningTime: string
-  createdAtMs: number
-  startedAtMs: number
-  endedAtMs: number
-}
-
-export interface CallDeps {
+export interface CallDeps extends Told {
   store: Store
   held: HeldCalls
   processId: string
@@ -62,16 +35,6 @@ export interface CallDeps {
   outbox?: OutboxSender
   /** Absent: files named in outputs stay where they are. */
   outputFiles?: OutputFiles
-  onCall?(event: CallEvent): void
-  onEnd?(event: EndEvent): void
-  /** A platform has heard that a prediction was canceled: its connection is closed, or its provider was told. */
-  onCancelHeard?(event: { id: string; platform: PlatformName }): void
-  /** Predictions that an operator has canceled through their workflow. */
-  onOperatorCancel?(predictions: number): void
-  /** Predictions that their own deadline has ended. */
-  onOverdue?(predictions: number): void
-  /** A provider's status word that this version does not know; its job is polled on. */
-  onUnknownWord?(event: { id: string; model: string; platform: PlatformName; word: string }): void
 }
 
 export type Step =
@@ -199,7 +162,8 @@ export function makeSteps(deps: CallDeps, lane: Lane, streamer?: string): Steps 
       })
       const step = await write(id, taken, outcome, performance.now() - startedMs)
       if (outcome.kind === 'failed') span.failed(codeOfOutcome(outcome))
-      if (step.kind === 'ended') tell(id, taken, step.status, outcome)
+      const end = step.kind === 'ended' ? endOfCall(id, taken, step.status, outcome) : undefined
+      if (end !== undefined) deps.onEnd?.(end)
       return step
     } catch (error) {
       // Canceled: the record is terminal already, the next look reads how.
@@ -244,24 +208,6 @@ export function makeSteps(deps: CallDeps, lane: Lane, streamer?: string): Steps 
         ...(outcome.kind === 'retry' && { retryInMs: outcome.waitMs }),
       })
       return outcome
-    })
-  }
-
-  function tell(id: string, taken: Taken, status: TerminalStatus, outcome: Outcome): void {
-    // Ended by another hand while this call ran: whoever that was has told it.
-    if (outcome.kind === 'retry' || status !== outcome.kind) return
-    const runningTime = outcome.kind === 'succeeded' ? outcome.runningTime : ''
-    const { modelName, platform, createdAtMs, startedAtMs } = taken
-    deps.onEnd?.({
-      id,
-      code: codeOfOutcome(outcome),
-      modelName,
-      platform,
-      status,
-      runningTime,
-      createdAtMs,
-      startedAtMs,
-      endedAtMs: Date.now(),
     })
   }
 
@@ -317,19 +263,11 @@ export function makeSteps(deps: CallDeps, lane: Lane, streamer?: string): Steps 
     return endedAs(written.status)
   }
 
-  /** It ends without a call of this process: what there is to tell of it is in its record. */
   async function failUncalled(id: string, token: number, code: string, text: string): Promise<Step> {
     const step = await fail(id, token, code, text)
     if (step.kind !== 'ended' || step.status !== 'failed' || deps.onEnd === undefined) return step
-    const record = await store.get(id).catch(() => undefined)
-    if (record?.startedAt == null || record.endedAt === null) return step
-    const { modelName, platform, runningTime } = record
-    const times = {
-      createdAtMs: Date.parse(record.createdAt),
-      startedAtMs: Date.parse(record.startedAt),
-      endedAtMs: Date.parse(record.endedAt),
-    }
-    deps.onEnd({ id, modelName, platform, status: 'failed', code, runningTime, ...times })
+    const end = endOfRecord(await store.get(id).catch(() => undefined), code)
+    if (end !== undefined) deps.onEnd(end)
     return step
   }
 
@@ -344,12 +282,6 @@ export function makeSteps(deps: CallDeps, lane: Lane, streamer?: string): Steps 
     if (left === undefined || left.refused) return next
     return { kind: 'wait', open: { id, why: 'outbox', waitMs: left.waitMs } }
   }
-}
-
-function codeOfOutcome(outcome: Outcome): string {
-  if (outcome.kind === 'succeeded') return 'ok'
-  if (outcome.kind === 'canceled') return outcome.aborted ? 'prediction_aborted' : 'prediction_canceled'
-  return codeOf(outcome.error)
 }
 
 function endedAs(status: string): Step {
