@@ -1,0 +1,118 @@
+/** What the store shows: records, pages of them, jobs at providers, figures, messages on their way. Types only. */
+import type { UnstartedFlight } from '../contracts/flights.ts'
+import type { PlatformName } from '../contracts/names.ts'
+import type { PredictionStatus } from '../contracts/statuses.ts'
+import type { WebhookOrder } from './deliveries.ts'
+import type { JsonText } from './store.ts'
+
+/** Everything the store knows of a prediction, the payloads as text. Times are RFC 3339 in UTC. */
+export interface StoredPrediction {
+  /** Ascends in the order of acceptance. */
+  seq: number
+  id: string
+  modelName: string
+  modelVersion: string
+  status: PredictionStatus
+  runningTime: string
+  errorInfo: string
+  errorCode: string
+  createdAt: string
+  startedAt: string | null
+  endedAt: string | null
+  /** `null` text until known. */
+  outputs: JsonText
+  queueNum: number
+  queueId: string
+  uid: string
+  platform: PlatformName
+  attempts: number
+  /** What the run has given so far; `null` text if nothing. Kept as it was when the prediction ends. */
+  partial: JsonText
+  logs: string
+  /** Null = it has none of its own. */
+  deadlineAt: string | null
+  retryOf: string
+  webhook?: WebhookOrder
+}
+
+export interface ListFilter {
+  queue?: string
+  modelName?: string
+  status?: PredictionStatus
+  /** Ended by its deadline before it began; false: not so. */
+  aborted?: boolean
+  /** Milliseconds since 1970: accepted then or later. */
+  createdFrom?: number
+  /** Accepted earlier. */
+  createdBefore?: number
+  /** Newest first; opaque, from another page. */
+  cursor?: string
+  /** 1..1000. */
+  limit: number
+}
+
+export interface Page {
+  items: StoredPrediction[]
+  /** Of what was accepted earlier. */
+  nextCursor?: string
+  /** Of what was accepted later: only where the page was asked for by a cursor. */
+  previousCursor?: string
+}
+
+/** A job at a provider, from before its creation was sent. */
+export interface StoredJob {
+  /** Creations begun and not refused: while there is no handle, this many may have made a job. */
+  creates: number
+  /** What finds it again; null while no answer to a creation has been stored. */
+  handle: JsonText | null
+}
+
+/** A provider has still to hear that a prediction is over. */
+export interface CancelDue {
+  id: string
+  modelName: string
+  /** Null: the creation had begun, and whether a job exists is not known (yet). */
+  handle: JsonText | null
+}
+
+export interface QueueCounts {
+  /** Accepted and not yet taken by any worker. */
+  waiting: number
+  running: number
+}
+
+/** How much is left to do, for metrics. Times are milliseconds since 1970, the store's clock; absent = nothing is left. */
+export interface StoreFigures extends QueueCounts {
+  oldestWaitingAt: number | undefined
+  /** Open predictions whose job at a provider is known. */
+  providerJobs: number
+  /** Jobs whose provider has still to hear that their prediction is over. */
+  providerCancelsDue: number
+  /** Unsent rows, 100,000 at most. */
+  outbox: number
+  oldestOutboxAt: number | undefined
+  /** Webhooks that have not been delivered or given up. */
+  deliveriesWaiting: number
+  validationsOpen: number
+}
+
+/** One change that must reach somebody outside, in order per prediction. */
+export interface OutboxRow {
+  seq: number
+  predictionId: string
+  /** `mirror`: a call for the external record service; `webhook`: the id of a delivery. */
+  kind: string
+  body: JsonText
+  /** Milliseconds since 1970, the store's clock. */
+  createdAt: number
+}
+
+/** See `leftOpen`. */
+export interface LeftOpen {
+  /** With open members, messages unsent or cancels that providers have still to hear. */
+  flights: UnstartedFlight[]
+  /** API processes that need a guard: not known to be dead, holding direct calls, or owing messages. */
+  processes: string[]
+  /** Ids of webhook events on their way. */
+  deliveries: string[]
+}
