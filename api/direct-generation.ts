@@ -5,26 +5,20 @@ import { codeOf, legacyText, ServiceError } from '../contracts/errors.ts'
 import { retryDelayMs } from '../contracts/retry.ts'
 import type { TerminalStatus } from '../contracts/statuses.ts'
 import { mostStoredText, textOutputs } from '../contracts/streamed-text.ts'
-import { withUploadAddress } from '../platforms/inputs.ts'
 import type { CallPlatform, CallRequest, StreamPiece } from '../platforms/platform.ts'
 import { type HeldCalls, type Store, untilStored } from '../records/store.ts'
 import { openCallSpan } from '../tracing/platform-call.ts'
+import { type BeginDeps, beginDirect } from './begin-direct.ts'
 import { type Generation, leftText } from './generation.ts'
-import { makeFlightIds } from './ids.ts'
 import type { AcceptedRequest } from './predictions.ts'
-import { mismatch, notOpen } from './refusals.ts'
 import type { SendLater } from './send-later.ts'
 
-export interface DirectGenerationDeps {
+export interface DirectGenerationDeps extends BeginDeps {
   store: Pick<Store, 'begin' | 'transition'>
   held: HeldCalls
-  processId: string
-  queue: string
   taskTimeoutMs: number
   /** Absent: no external record service is told of anything. */
   mirror?: SendLater | undefined
-  /** The store says that this process is dead: it must exit. */
-  onDead(): void
   /** This process has ended the record. */
   onEnded(id: string): void
   maxStoredLength?: number
@@ -33,43 +27,17 @@ export interface DirectGenerationDeps {
 type Streams = Required<Pick<CallPlatform, 'stream'>>
 
 export function makeDirectGenerations(deps: DirectGenerationDeps) {
-  const { store, held, processId, queue, taskTimeoutMs, maxStoredLength = mostStoredText } = deps
-
-  /** The id of a record that this process now holds, or of an earlier one with the request's key. */
-  async function begin({ target, uid, idempotency, trace, ...request }: AcceptedRequest) {
-    const id = makeFlightIds(1).ids[0]!
-    const inputs = withUploadAddress(request.inputs, request.uploadAddress?.(id))
-    const { name: modelName, version: modelVersion, platform } = target
-    const begun = await store.begin(
-      {
-        ...{ id, modelName, modelVersion, inputs, uid, queue, platform },
-        ...(idempotency && { idempotency }),
-        ...(trace !== undefined && { trace }),
-      },
-      processId,
-    )
-    switch (begun.outcome) {
-      case 'begun':
-        request.onId?.(id)
-        return { id, token: begun.token, inputs }
-      case 'earlier':
-        return { id: begun.id }
-      case 'mismatch':
-        throw mismatch()
-      case 'process_not_open':
-        if (begun.state === 'dead') deps.onDead()
-        throw notOpen(begun.state)
-    }
-  }
+  const { store, held, taskTimeoutMs, maxStoredLength = mostStoredText } = deps
 
   /** Makes the record and opens the stream; only an id if an earlier request with this key stands for this one. */
   async function start(
     platform: Streams,
     request: AcceptedRequest,
   ): Promise<Generation | { earlier: string }> {
-    const { id, token, inputs } = await begin(request)
-    if (token === undefined) return { earlier: id }
-    return generate(platform, { ...request, inputs }, id, token)
+    const begun = await beginDirect(deps, request)
+    if (begun.token === undefined) return { earlier: begun.id }
+    request.onId?.(begun.id)
+    return generate(platform, { ...request, inputs: begun.inputs }, begun.id, begun.token)
   }
 
   function generate(platform: Streams, request: AcceptedRequest, id: string, token: number): Generation {

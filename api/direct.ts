@@ -5,7 +5,6 @@ import { codeOf, legacyText, ServiceError } from '../contracts/errors.ts'
 import type { PlatformName } from '../contracts/names.ts'
 import { retryDelayMs } from '../contracts/retry.ts'
 import type { PlatformCall } from '../metrics.ts'
-import { withUploadAddress } from '../platforms/inputs.ts'
 import type { CallPlatform } from '../platforms/platform.ts'
 import {
   type HeldCalls,
@@ -16,17 +15,14 @@ import {
 } from '../records/store.ts'
 import { inCallSpan } from '../tracing/platform-call.ts'
 import { inSpan, type Traced } from '../tracing.ts'
-import { makeFlightIds } from './ids.ts'
+import { type BeginDeps, beginDirect } from './begin-direct.ts'
 import type { AcceptedRequest } from './predictions.ts'
-import { mismatch, notOpen } from './refusals.ts'
 import type { SendLater } from './send-later.ts'
 
-export interface DirectDeps {
+export interface DirectDeps extends BeginDeps {
   store: Store
   held: HeldCalls
   waiter: TerminalWaiter
-  processId: string
-  queue: string
   taskTimeoutMs: number
   platform(name: PlatformName): CallPlatform
   /** Absent: no external record service is told of anything. */
@@ -36,8 +32,6 @@ export interface DirectDeps {
   onCall?(call: PlatformCall): void
   /** A call of this process was canceled: its connection is closed. */
   onCancelHeard?(event: { id: string; platform: PlatformName }): void
-  /** The store says that this process is dead: it must exit. */
-  onDead(): void
 }
 
 export interface DirectCalls {
@@ -63,21 +57,21 @@ export function makeDirectCalls(deps: DirectDeps): DirectCalls {
   }
 
   async function run(request: AcceptedRequest): Promise<StoredPrediction> {
-    const newId = makeFlightIds(1).ids[0]!
-    const { id, token } = await begin(newId, request)
+    const begun = await beginDirect(deps, request)
+    const { id } = begun
     request.onId?.(id)
-    if (token === undefined) {
+    if (begun.token === undefined) {
       // An earlier request with this key stands for this one.
       deps.onReplay?.()
       await deps.waiter.waitFor(id, deps.taskTimeoutMs)
     } else {
       const hold = held.hold(id)
       try {
+        const { token, inputs } = begun
         await untilMirrored(id, token)
-        const final = { ...request, inputs: inputsOf(id, request) }
         const attributes = { 'perdure.prediction.id': id, 'perdure.model': request.target.name }
         await inSpan('prediction', { parent: request.trace, attributes }, (span) =>
-          callAndRecord(id, token, final, hold.signal, span),
+          callAndRecord(id, token, { ...request, inputs }, hold.signal, span),
         )
       } finally {
         hold.done()
@@ -98,35 +92,6 @@ export function makeDirectCalls(deps: DirectDeps): DirectCalls {
       const fields = { errorCode: codeOf(error), errorInfo }
       await untilStored(() => store.transition(id, 'failed', fields, token))
       throw error
-    }
-  }
-
-  async function begin(id: string, request: AcceptedRequest): Promise<{ id: string; token?: number }> {
-    const { target, uid, idempotency, trace } = request
-    const begun = await store.begin(
-      {
-        id,
-        modelName: target.name,
-        modelVersion: target.version,
-        inputs: inputsOf(id, request),
-        uid,
-        queue: deps.queue,
-        platform: target.platform,
-        ...(idempotency === undefined ? {} : { idempotency }),
-        ...(trace === undefined ? {} : { trace }),
-      },
-      deps.processId,
-    )
-    switch (begun.outcome) {
-      case 'begun':
-        return { id, token: begun.token }
-      case 'earlier':
-        return { id: begun.id }
-      case 'mismatch':
-        throw mismatch()
-      case 'process_not_open':
-        if (begun.state === 'dead') deps.onDead()
-        throw notOpen(begun.state)
     }
   }
 
@@ -189,8 +154,4 @@ export function makeDirectCalls(deps: DirectDeps): DirectCalls {
     predict,
     drained: () => (inFlight === 0 ? Promise.resolve() : new Promise((resolve) => idle.push(resolve))),
   }
-}
-
-function inputsOf(id: string, { inputs, uploadAddress }: AcceptedRequest): string {
-  return withUploadAddress(inputs, uploadAddress?.(id))
 }

@@ -1,0 +1,48 @@
+/** The first write of a direct call: its record, running and held by this process, before anything is sent. */
+import { withUploadAddress } from '../platforms/inputs.ts'
+import type { Store } from '../records/store.ts'
+import { makeFlightIds } from './ids.ts'
+import type { AcceptedRequest } from './predictions.ts'
+import { mismatch, notOpen } from './refusals.ts'
+
+export interface BeginDeps {
+  store: Pick<Store, 'begin'>
+  processId: string
+  queue: string
+  /** The store says that this process is dead: it must exit. */
+  onDead(): void
+}
+
+export type DirectBegun =
+  /** `inputs` as they are to be sent; `token` writes a failure. */
+  | { id: string; token: number; inputs: string }
+  /** An earlier request with the same key stands for this one. */
+  | { id: string; token?: undefined }
+
+/** Throws `idempotency_mismatch` and what an API that is not open answers. */
+export async function beginDirect(deps: BeginDeps, request: AcceptedRequest): Promise<DirectBegun> {
+  const { store, processId, queue } = deps
+  const { target, uid, idempotency, trace } = request
+  const id = makeFlightIds(1).ids[0]!
+  const inputs = withUploadAddress(request.inputs, request.uploadAddress?.(id))
+  const { name: modelName, version: modelVersion, platform } = target
+  const begun = await store.begin(
+    {
+      ...{ id, modelName, modelVersion, inputs, uid, queue, platform },
+      ...(idempotency && { idempotency }),
+      ...(trace !== undefined && { trace }),
+    },
+    processId,
+  )
+  switch (begun.outcome) {
+    case 'begun':
+      return { id, token: begun.token, inputs }
+    case 'earlier':
+      return { id: begun.id }
+    case 'mismatch':
+      throw mismatch()
+    case 'process_not_open':
+      if (begun.state === 'dead') deps.onDead()
+      throw notOpen(begun.state)
+  }
+}
