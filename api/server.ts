@@ -1,7 +1,8 @@
 /** A listening HTTP server for a Hono app: binds exactly where it is told, ends running requests before it closes. */
-import { createServer, type Server } from 'node:http'
+import { createServer, type Server, type ServerResponse } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 import { getRequestListener } from '@hono/node-server'
+import { foreignPage } from './foreign-pages.ts'
 import type { Readiness } from './readiness.ts'
 
 export interface ListenAddress {
@@ -40,8 +41,11 @@ export async function serveHttp(app: Fetches, { host, port }: ListenAddress): Pr
     errorHandler: () => new Response(badRequest, { status: 400, headers: { 'content-type': jsonType } }),
   })
   let leaving = false
+  const bound = { address: '', port: 0 }
   const server = createServer({ keepAliveTimeout: keepAliveMs }, (incoming, outgoing) => {
     if (leaving) outgoing.shouldKeepAlive = false
+    const foreign = foreignPage(incoming, bound)
+    if (foreign !== undefined) return refuse(outgoing, foreign)
     void listener(incoming, outgoing)
   })
   server.on('clientError', (error, socket) => {
@@ -51,8 +55,9 @@ export async function serveHttp(app: Fetches, { host, port }: ListenAddress): Pr
     socket.end(`${head}\r\nContent-Length: ${Buffer.byteLength(badRequest)}\r\n\r\n${badRequest}`)
   })
   await listen(server, host, port)
-  const bound = server.address()
-  if (bound === null || typeof bound === 'string') throw new Error('the server has no port')
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('the server has no port')
+  Object.assign(bound, address)
   const reachable = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '[::1]' : bracketed(host)
   return {
     host,
@@ -70,6 +75,12 @@ export async function serveHttp(app: Fetches, { host, port }: ListenAddress): Pr
     },
     closeNow: () => server.closeAllConnections(),
   }
+}
+
+/** What it sends on is not read. */
+function refuse(outgoing: ServerResponse, reason: string): void {
+  outgoing.writeHead(422, { 'content-type': jsonType, connection: 'close' })
+  outgoing.end(JSON.stringify({ error: reason, code: 'invalid_header' }))
 }
 
 function bracketed(host: string): string {
