@@ -131,7 +131,8 @@ export function observe<C extends Observed>(
     const ms = performance.now() - began
     const { status } = response
     measure(status, ms / 1000)
-    log.info({ method, path: asked, status, ms: Math.round(ms * 100) / 100, ...subject() }, 'request')
+    const line = { method, path: withoutToken(asked), status, ms: Math.round(ms * 100) / 100 }
+    log.info({ ...line, ...subject() }, 'request')
     span.set({ 'http.response.status_code': status, ...attributesOf(subject()) })
     if (status >= 500) span.failed(code ?? String(status))
     return response
@@ -145,6 +146,11 @@ export function observe<C extends Observed>(
     const parent = traceparentOf(c.req.header(traceHeader))
     return inSpan(`${method} ${path}`, { kind: 'server', parent, attributes }, (span) => observed(c, span))
   }
+}
+
+/** Whoever reads an upload address may upload: logs do not have it. */
+function withoutToken(path: string): string {
+  return path.replace(/^\/u\/[^/]+/, '/u/:token')
 }
 
 const probes: ReadonlySet<string> = new Set(['/live', '/ready', '/metrics'])

@@ -34,7 +34,7 @@ async function bothOnOnePort(apiKey = '') {
     const answer = await app.request(path, { method, headers, ...(body !== undefined && { body }) })
     return { status: answer.status, json: JSON.parse(await answer.text()) }
   }
-  return { app, deps, tokens, send, waiting }
+  return { app, deps, tokens, send, waiting, logged: api.logged }
 }
 
 function upload(): FormData {
@@ -65,11 +65,15 @@ test('errors have the one shape, unknown methods are 405, and requests are measu
   expect(text).toMatch(/path="\/task"/)
 })
 
-test('with a key set, a model uploads to its address without it', async () => {
-  const { app, send, tokens } = await bothOnOnePort('k3y')
+test('with a key set, a model uploads to its address without it, and no log line has that address', async () => {
+  const { app, send, tokens, logged } = await bothOnOnePort('k3y')
   expect((await send('POST', '/upload', upload())).status).toBe(401)
-  const { status, json } = await send('POST', `/u/${tokens.issue('p', 60_000)}/upload`, upload())
+  const token = tokens.issue('p', 60_000)
+  const { status, json } = await send('POST', `/u/${token}/upload`, upload())
   expect(status).toBe(200)
   const file = await app.request(new URL(json.url).pathname)
   expect(await file.text()).toBe('the whole content')
+  expect((await send('GET', `/u/${token}/upload`)).status).toBe(405)
+  expect(logged.filter(({ path }) => path === '/u/:token/upload')).toHaveLength(2)
+  expect(JSON.stringify(logged)).not.toContain(token)
 })

@@ -2,12 +2,16 @@
  * What a process does when something it needs is wrong or away: what waiting does not mend is one line and exit code 1,
  * nothing half-started; what may come back is waited for, with /live 200 and /ready 503 meanwhile. Never a password.
  */
+import { execFileSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
+import { open } from 'node:fs/promises'
 import { createServer } from 'node:http2'
+import { join } from 'node:path'
 import pg from 'pg'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { lastingPorts } from '../dev/free-ports.ts'
+import { temporaryFolder } from './support/folders.ts'
 import { describeWithCluster, sharedCluster, startCluster } from './support/postgres.ts'
 import { type Program, startProgram } from './support/program.ts'
 import { roleWithPassword } from './support/scram.ts'
@@ -180,3 +184,17 @@ test('a Temporal that refuses our credentials: the worker ends with one line, th
   expect(await status(`${api.url}/ready`)).toBe(503)
   expect(await api.stop()).toBe(0)
 })
+
+test('a worker that is told to stop while it starts stops', async () => {
+  const models = join(temporaryFolder('models'), 'models.yaml')
+  // Nobody reads a pipe on before it is written to.
+  execFileSync('mkfifo', [models])
+  const worker = await start('worker', { PERDURE_MODELS: models })
+  const opened = open(models, 'w')
+  const pipe = await Promise.race([opened, worker.exited.then(() => undefined)])
+  expect(pipe, worker.lines().join('\n')).toBeDefined()
+  const stopped = worker.stop()
+  await pipe!.writeFile('models: {}')
+  await pipe!.close()
+  expect(await stopped, worker.lines().join('\n')).toBe(0)
+}, 60_000)

@@ -143,10 +143,14 @@ async function work(
     // `ended` tells of it.
     () => undefined,
   )
-  stop.addEventListener('abort', () => {
+  const drain = () => {
     log.info('worker drains')
-    void workers.stop()
-  })
+    // What goes wrong is told by `ended`.
+    workers.stop().catch(() => undefined)
+  }
+  stop.addEventListener('abort', drain)
+  // Told to stop while it was composed.
+  if (stop.aborted) drain()
   try {
     await workers.ended
   } finally {
