@@ -303,6 +303,24 @@ test('a validation whose keeper was cancelled goes on; with both terminated, a c
   expect(await world.service.cancel(lost)).toMatchObject({ status: 'ended', verdict: 'ABORTED' })
 })
 
+test('a validation that an operator resets goes on to its verdict', async () => {
+  const world = await startValidations()
+  const id = await world.submit(candidateRequest({ LOAD_MS: '2000' }))
+  await world.reaches(id, 'loading')
+  const handle = world.client.workflow.getHandle(id)
+  const { events } = await handle.fetchHistory()
+  const decided = events?.findLast(({ workflowTaskCompletedEventAttributes: made }) => made)
+  await world.client.workflowService.resetWorkflowExecution({
+    namespace: 'default',
+    workflowExecution: { workflowId: id, runId: (await handle.describe()).runId },
+    workflowTaskFinishEventId: decided!.eventId!,
+    requestId: id,
+  })
+  expect((await world.ended(id)).verdict).toBe('BLESSED')
+  await expectClosed(world, id, 'COMPLETED')
+  expect((await world.jobs()).filter(({ alive }) => alive)).toEqual([])
+})
+
 test('the reaper sweeps the host when its worker starts, and again by itself', async () => {
   let sweeps = 0
   const world = await startValidations({ worker: false })

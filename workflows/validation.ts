@@ -74,7 +74,8 @@ export async function validation(input: ValidationInput): Promise<ValidationResu
 async function keep(id: string, runId: string, queue: string): Promise<void> {
   await CancellationScope.nonCancellable(() =>
     startChild<typeof keeper>(workflowNames.keeper, {
-      workflowId: keeperIdOf(id, workflowInfo().runId),
+      // A run that was reset repeats its history under an id of its own; this one is in the history.
+      workflowId: keeperIdOf(id, workflowInfo().originalExecutionRunId),
       args: [{ id, runId, queue }],
       parentClosePolicy: ParentClosePolicy.REQUEST_CANCEL,
       staticSummary: `waits for the end of ${id}`,
