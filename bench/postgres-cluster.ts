@@ -87,7 +87,8 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
   // Whoever ends without having stopped its server takes it along.
   const takeAlong = () => {
     server?.kill('SIGQUIT')
-    rmSync(folder, { recursive: true, force: true })
+    // Its sessions write for another moment.
+    rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 })
   }
   process.once('exit', takeAlong)
   await start()
