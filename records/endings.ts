@@ -182,13 +182,20 @@ export function makeEndings(dialect: Dialect, outbox: Outbox, jobs: Jobs) {
     *endOverdue(predictionIds: readonly string[], now: number): Operation<Overdue> {
       const open = yield* dated({ ids: JSON.stringify(predictionIds) })
       const due = open.filter((row) => row.deadline_at !== null && row.deadline_at <= now)
-      for (const row of due) {
-        const begun = row.started_at !== null
-        const fields: TransitionFields = begun
-          ? { errorCode: 'prediction_canceled', errorInfo: deadlineText }
-          : { errorCode: 'prediction_aborted', errorInfo: yield* waitedFor(row.queue) }
-        yield* end({ id: row.id, status: 'canceled', ...endFields(fields, 'canceled'), now })
+      // Counting costs the more the more wait: once for all.
+      const reasons = new Map<string, string>()
+      for (const { queue, started_at } of due) {
+        if (started_at === null && !reasons.has(queue)) reasons.set(queue, yield* waitedFor(queue))
       }
+      yield* together(
+        due.map(({ id, queue, started_at }) => {
+          const begun = started_at !== null
+          const fields: TransitionFields = begun
+            ? { errorCode: 'prediction_canceled', errorInfo: deadlineText }
+            : { errorCode: 'prediction_aborted', errorInfo: reasons.get(queue) ?? '' }
+          return end({ id, status: 'canceled', ...endFields(fields, 'canceled'), now })
+        }),
+      )
       yield* jobs.cancelDue(due.map(({ id }) => id))
       yield* ended(due, now)
       const later = open.flatMap(({ deadline_at: at }) => (at !== null && at > now ? [at - now] : []))

@@ -81,7 +81,10 @@ function* each(
   items: readonly Keyed[],
   ask: (id: string, key: IdempotencyKey) => Operation<Earlier | undefined>,
 ): Operation<Map<string, Earlier>> {
-  const keyed = items.flatMap(({ id, idempotency }) => (idempotency === undefined ? [] : { id, idempotency }))
+  const keyed = items
+    .flatMap(({ id, idempotency }) => (idempotency === undefined ? [] : { id, idempotency }))
+    // Whoever claims several waits for the others in one order; of one key the first stays the first.
+    .sort(({ idempotency: a }, { idempotency: b }) => Number(a.key > b.key) - Number(a.key < b.key))
   const answers = yield* together(keyed.map(({ id, idempotency }) => ask(id, idempotency)))
   const found = new Map<string, Earlier>()
   keyed.forEach(({ id }, at) => {

@@ -42,6 +42,19 @@ describeStores('deadlines', (kind) => {
     expect(await store.endOverdue([id, ids[1]!])).toEqual({ ended: [] })
   })
 
+  test('a group past its deadline names what waited with it, the same for all', async () => {
+    const { store, ids } = await stage({ cancelAfterMs: 1 }, { cancelAfterMs: 1 }, {})
+    await delay(2)
+    const [one, other] = ids as [string, string]
+    expect((await store.endOverdue(ids)).ended.toSorted()).toEqual([one, other].toSorted())
+    for (const id of [one, other]) {
+      expect(await store.get(id)).toMatchObject({
+        errorCode: 'prediction_aborted',
+        errorInfo: 'the deadline passed before the start: 3 waiting',
+      })
+    }
+  })
+
   test('one that runs is canceled whoever holds it, its job is to be canceled, and its caller is told', async () => {
     const webhook = { url: 'https://hooks.test/a', events: ['completed'] as const, base: 'https://api.test' }
     const { store, id } = await stage({ cancelAfterMs: soonMs, webhook })
