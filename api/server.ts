@@ -1,5 +1,5 @@
 /** A listening HTTP server for a Hono app: binds exactly where it is told, ends running requests before it closes. */
-import { createServer, type Server, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 import { getRequestListener } from '@hono/node-server'
 import { foreignPage } from './foreign-pages.ts'
@@ -46,6 +46,7 @@ export async function serveHttp(app: Fetches, { host, port }: ListenAddress): Pr
     if (leaving) outgoing.shouldKeepAlive = false
     const foreign = foreignPage(incoming, bound)
     if (foreign !== undefined) return refuse(outgoing, foreign)
+    if (bodyless.has(incoming.method)) outgoing.once('finish', () => cutUnread(incoming))
     void listener(incoming, outgoing)
   })
   server.on('clientError', (error, socket) => {
@@ -75,6 +76,19 @@ export async function serveHttp(app: Fetches, { host, port }: ListenAddress): Pr
     },
     closeNow: () => server.closeAllConnections(),
   }
+}
+
+/** The listener reads on, for a moment, what others still send after their answer; of these it expects no body. */
+const bodyless: ReadonlySet<string | undefined> = new Set(['GET', 'HEAD'])
+const unreadMs = 500
+
+/** A body that nobody reads to its end would keep the connection open, and with it the end of the process. */
+function cutUnread(incoming: IncomingMessage): void {
+  if (incoming.complete) return
+  const { socket } = incoming
+  // The caller has this time to take its answer: what is cut may be lost.
+  const cut = setTimeout(() => socket.destroy(), unreadMs)
+  socket.once('close', () => clearTimeout(cut))
 }
 
 /** What it sends on is not read. */

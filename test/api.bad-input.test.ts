@@ -1,4 +1,5 @@
 /** Requests that are wrong in every way: the codes of the specification, a JSON error, nothing written. */
+import { once } from 'node:events'
 import { connect } from 'node:net'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { serveHttp } from '../api/server.ts'
@@ -118,6 +119,22 @@ test('over a socket: a body without length stops being read at the limit', async
     `POST /v1/predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n${chunk}`,
   )
   expect(answer).toMatch(/^HTTP\/1\.1 413 /)
+})
+
+test('over a socket: a body beyond the limit keeps no connection open, whatever the method', async () => {
+  const { app } = await startTestApi({ settings: { maxBodyBytes: 1_000 } })
+  const server = await serveHttp(app, { host: '127.0.0.1', port: 0 })
+  onTestFinished(() => server.close())
+  for (const asked of ['GET /v1/docs', 'GET /task/modelstatus', 'GET /live', 'POST /v1/predict']) {
+    const socket = connect(server.port, '127.0.0.1')
+    onTestFinished(() => void socket.destroy())
+    // Cut in the middle of what it sends, which is no fault here.
+    socket.on('error', () => undefined).resume()
+    const closed = once(socket, 'close')
+    socket.write(`${asked} HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\n\r\n`)
+    socket.write('x'.repeat(10_000_000))
+    await closed
+  }
 })
 
 test('over a socket: what is not HTTP, and a Host that is none, get a JSON error', async () => {
