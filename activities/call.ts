@@ -160,7 +160,7 @@ export function makeSteps(deps: CallDeps, lane: Lane, streamer?: string): Steps 
         if (hold.signal.aborted) throw error
         return { kind: 'failed', error, cancelJob: false }
       })
-      const step = await write(id, taken, outcome, performance.now() - startedMs)
+      const step = await write(id, taken, outcome, performance.now() - startedMs, hold.signal)
       if (outcome.kind === 'failed') span.failed(codeOfOutcome(outcome))
       const end = step.kind === 'ended' ? endOfCall(id, taken, step.status, outcome) : undefined
       if (end !== undefined) deps.onEnd?.(end)
@@ -216,11 +216,17 @@ export function makeSteps(deps: CallDeps, lane: Lane, streamer?: string): Steps 
     return Math.min(taken.remainingMs, target.timeoutMs - taken.spentMs)
   }
 
-  async function write(id: string, taken: Taken, outcome: Outcome, runMs: number): Promise<Step> {
+  async function write(
+    id: string,
+    taken: Taken,
+    outcome: Outcome,
+    runMs: number,
+    over: AbortSignal,
+  ): Promise<Step> {
     switch (outcome.kind) {
       case 'succeeded': {
         const { runningTime } = outcome
-        const outputs = await keepFiles(id, outcome.outputs)
+        const outputs = await keepFiles(id, outcome.outputs, over)
         const written = await untilStored(() =>
           store.transition(id, 'succeeded', { outputs, runningTime, runMs }),
         )
@@ -246,9 +252,9 @@ export function makeSteps(deps: CallDeps, lane: Lane, streamer?: string): Steps 
   }
 
   /** Providers delete the files of an output after a while; the record is to be readable for longer. */
-  async function keepFiles(id: string, outputs: string): Promise<string> {
+  async function keepFiles(id: string, outputs: string, over: AbortSignal): Promise<string> {
     const { outputFiles } = deps
-    return lane === 'job' && outputFiles !== undefined ? withCopies(outputs, id, outputFiles) : outputs
+    return lane === 'job' && outputFiles !== undefined ? withCopies(outputs, id, outputFiles, over) : outputs
   }
 
   async function fail(

@@ -15,8 +15,16 @@ export interface OutputFiles {
 const together = 4
 const longestMs = 300_000
 
-/** The outputs with the addresses of the copies; what cannot be copied keeps the provider's. Never throws. */
-export async function withCopies(outputs: string, id: string, files: OutputFiles): Promise<string> {
+/**
+ * The outputs with the addresses of the copies; what cannot be copied keeps the provider's, and so does what has not been
+ * when `over` fires: nobody waits for it any more. Never throws.
+ */
+export async function withCopies(
+  outputs: string,
+  id: string,
+  files: OutputFiles,
+  over: AbortSignal,
+): Promise<string> {
   // Most outputs name no file: they are neither parsed nor printed again.
   if (!/https?:/.test(outputs)) return outputs
   const parsed = parseJson(outputs)
@@ -27,11 +35,14 @@ export async function withCopies(outputs: string, id: string, files: OutputFiles
   })
   if (urls.size === 0) return outputs
   const copies = new Map<string, string>()
-  const signal = AbortSignal.timeout(longestMs)
+  const signal = AbortSignal.any([over, AbortSignal.timeout(longestMs)])
   const left = urls.values()
   const copySome = async () => {
     for (const url of left) {
-      const copy = await copied(url, id, files, signal).catch((error: unknown) => files.onLost(id, error))
+      if (over.aborted) return
+      const copy = await copied(url, id, files, signal).catch((error: unknown) => {
+        if (!over.aborted) files.onLost(id, error)
+      })
       if (copy !== undefined) copies.set(url, copy)
     }
   }

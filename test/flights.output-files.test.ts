@@ -93,6 +93,27 @@ test.each([
   },
 )
 
+test('a prediction that is canceled while its files are copied is copied no further', async () => {
+  const closed = Promise.withResolvers<void>()
+  const {
+    host,
+    twin: _,
+    ...set
+  } = await stage((_call, response) => {
+    response.on('close', closed.resolve)
+  })
+  const inputs = JSON.stringify({ twin: { output: [`${host.origin}/a`] } })
+  const { id } = await set.lifecycle.service.submit(set.request(1, { inputs }))
+  await vi.waitFor(() => expect(host.calls).toHaveLength(1), 30_000)
+  expect(await set.lifecycle.service.cancel(id)).toEqual({ outcome: 'canceled' })
+  await closed.promise
+  expect(await set.lifecycle.service.waitFor(id, 30_000)).toMatchObject({ status: 'canceled' })
+  await vi.waitFor(async () => {
+    expect(await set.store.oldFiles(new Date(Date.now() + 60_000), 10)).toEqual([])
+  }, 30_000)
+  expect(set.lost).toEqual([])
+})
+
 test('only files at the hosts that are named are read, over https, never at an address inside', () => {
   const rules = { allowHttp: false, allowCidrs: [], allowPorts: [] }
   const downloads = makeDownloads({ hosts: ['replicate.delivery', '127.0.0.1'], rules })
