@@ -28,17 +28,25 @@ async function client(connectionString: string): Promise<pg.Client> {
 
 describeWithCluster('the PostgreSQL store', () => {
   test('a process killed with -9 is found dead at the first look, once the others have missed its beats', async () => {
-    const place = await postgresStores.place()
+    const connectionString = await sharedCluster().newDatabase()
+    const place = { kind: 'postgres', connectionString } as const
     const observer = await servingStore(place, 'worker-1')
     const killed = await storeProcess(place)
     await killed.store.registerProcess('worker-2', 'worker')
     await killed.store.openProcess('worker-2')
-    await delay(1_000)
+    const db = await client(connectionString)
+    const beatOf = async (id: string) =>
+      Number((await db.query('select beat from processes where id = $1', [id])).rows[0].beat)
+    await vi.waitFor(async () => expect(await beatOf('worker-2')).toBeGreaterThan(0), { timeout: 30_000 })
     await killed.kill()
     expect(await observer.observeProcess('worker-2')).toBe('open')
 
-    // Seven looks, half a second apart and not one of them asked for; a busy machine gets twice the time.
-    await delay(7_000)
+    // With each of its own beats it looks at those of the others, without being asked: the first look and six more.
+    const beats = await beatOf('worker-1')
+    await vi.waitFor(async () => expect(await beatOf('worker-1')).toBeGreaterThan(beats + 9), {
+      timeout: 50_000,
+      interval: 100,
+    })
 
     expect(await observer.observeProcess('worker-2')).toBe('dead')
   })
@@ -94,7 +102,7 @@ describeWithCluster('the PostgreSQL store', () => {
     onTestFinished(() => cluster.stop())
     const connectionString = await cluster.newDatabase()
     const store = await servingStore({ kind: 'postgres', connectionString }, 'api-1', {
-      writeDeadlineMs: 300,
+      writeDeadlineMs: 1_000,
     })
     const [id] = await admitted(store)
     await cluster.kill()
