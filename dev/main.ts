@@ -123,7 +123,7 @@ const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
 
 function makeFolder(dataDir: string): void {
   try {
-    mkdirSync(dataDir, { recursive: true })
+    mkdirSync(dataDir, { recursive: true, mode: 0o700 })
   } catch (error) {
     const reason = error instanceof Error && 'code' in error ? String(error.code) : 'unknown reason'
     throw new StartError(`PERDURE_DATA_DIR: the folder ${dataDir} cannot be made (${reason})`)

@@ -40,7 +40,8 @@ export async function openSqliteStore({
   for (;;) {
     let db: DatabaseSync | undefined
     try {
-      mkdirSync(dataDir, { recursive: true })
+      // Inputs and outputs are for nobody else of this machine.
+      mkdirSync(dataDir, { recursive: true, mode: 0o700 })
       const life = makeLockedFiles(dataDir)
       db = new DatabaseSync(file, { timeout: busyTimeoutMs })
       prepareFile(db, schema)

@@ -1,5 +1,5 @@
 /** What only the SQLite store can show: one transaction per turn, isolation within it, and clear words at start. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -46,6 +46,13 @@ function wordEngine(): {
   onTestFinished(() => engine.close())
   return { db, add, engine }
 }
+
+test('a data folder that it makes is for its user alone', async () => {
+  const dataDir = join(folder(), 'data')
+  const store = await openSqliteStore({ dataDir })
+  await store.close()
+  expect(statSync(dataDir).mode & 0o777).toBe(0o700)
+})
 
 test('what is asked in one turn is one transaction', async () => {
   const { db, add, engine } = wordEngine()

@@ -21,7 +21,7 @@ export function webhookSecrets({ secrets, dataDir }: SecretSettings): readonly {
 
 function makeFile(dataDir: string, file: string): void {
   try {
-    mkdirSync(dataDir, { recursive: true })
+    mkdirSync(dataDir, { recursive: true, mode: 0o700 })
     // Of several processes that start together the first one's stays, whole.
     const own = `${file}.${process.pid}`
     writeFileSync(own, `whsec_${randomBytes(32).toString('base64')}\n`, { mode: 0o600 })

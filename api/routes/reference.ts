@@ -40,6 +40,8 @@ export function mountReference(app: Api, deps: Pick<ApiDeps, 'metrics' | 'log'>)
 
   const page = Scalar<ApiEnv>({
     url: '/openapi.json',
+    // Its example commands then name this server.
+    servers: [{ url: '/' }],
     cdn: scriptPath,
     pageTitle: 'Perdure API',
     withDefaultFonts: false,
