@@ -46,7 +46,7 @@ export async function serveHttp(app: Fetches, { host, port }: ListenAddress): Pr
     if (leaving) outgoing.shouldKeepAlive = false
     const foreign = foreignPage(incoming, bound)
     if (foreign !== undefined) return refuse(outgoing, foreign)
-    if (bodyless.has(incoming.method)) outgoing.once('finish', () => cutUnread(incoming))
+    if (bodyless.has(incoming.method)) cutUnread(incoming, outgoing)
     void listener(incoming, outgoing)
   })
   server.on('clientError', (error, socket) => {
@@ -83,12 +83,15 @@ const bodyless: ReadonlySet<string | undefined> = new Set(['GET', 'HEAD'])
 const unreadMs = 500
 
 /** A body that nobody reads to its end would keep the connection open, and with it the end of the process. */
-function cutUnread(incoming: IncomingMessage): void {
-  if (incoming.complete) return
+function cutUnread(incoming: IncomingMessage, outgoing: ServerResponse): void {
+  // Taken now: a request that its reader gives up lets go of its socket.
   const { socket } = incoming
-  // The caller has this time to take its answer: what is cut may be lost.
-  const cut = setTimeout(() => socket.destroy(), unreadMs)
-  socket.once('close', () => clearTimeout(cut))
+  outgoing.once('finish', () => {
+    if (incoming.complete || socket.destroyed) return
+    // The caller has this time to take its answer: what is cut may be lost.
+    const cut = setTimeout(() => socket.destroy(), unreadMs)
+    socket.once('close', () => clearTimeout(cut))
+  })
 }
 
 /** What it sends on is not read. */

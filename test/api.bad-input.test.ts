@@ -1,9 +1,9 @@
 /** Requests that are wrong in every way: the codes of the specification, a JSON error, nothing written. */
-import { once } from 'node:events'
 import { connect } from 'node:net'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { serveHttp } from '../api/server.ts'
 import { startTestApi } from './support/api-app.ts'
+import { flood } from './support/flood.ts'
 
 const bad: [what: string, body: string, field: string | RegExp][] = [
   ['an empty body', '', /empty/],
@@ -125,16 +125,7 @@ test('over a socket: a body beyond the limit keeps no connection open, whatever 
   const { app } = await startTestApi({ settings: { maxBodyBytes: 1_000 } })
   const server = await serveHttp(app, { host: '127.0.0.1', port: 0 })
   onTestFinished(() => server.close())
-  for (const asked of ['GET /v1/docs', 'GET /task/modelstatus', 'GET /live', 'POST /v1/predict']) {
-    const socket = connect(server.port, '127.0.0.1')
-    onTestFinished(() => void socket.destroy())
-    // Cut in the middle of what it sends, which is no fault here.
-    socket.on('error', () => undefined).resume()
-    const closed = once(socket, 'close')
-    socket.write(`${asked} HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\n\r\n`)
-    socket.write('x'.repeat(10_000_000))
-    await closed
-  }
+  for (const asked of ['GET /v1/docs', 'GET /live', 'POST /v1/predict']) await flood(server.port, asked)
 })
 
 test('over a socket: what is not HTTP, and a Host that is none, get a JSON error', async () => {

@@ -1,6 +1,7 @@
 /** The record service on the wire: `/task` and `/task/modelstatus`, as callers of the predecessor know them. */
 import { request } from 'undici'
 import { expect, test } from 'vitest'
+import { flood } from './support/flood.ts'
 import { recordService } from './support/record-service.ts'
 import { admitted, flightIds, taken } from './support/stores.ts'
 
@@ -110,6 +111,13 @@ test('tasks of others are in no queue of ours', async () => {
   await send(url, 'POST', '/task', task('t'))
   expect(await store.count('critical')).toEqual({ waiting: 0, running: 0 })
   expect(await store.deletePending('critical')).toEqual({ deleted: 0, pending: 0 })
+})
+
+test('a body that is too long keeps no connection open, a question either', async () => {
+  const { url } = await recordService()
+  const port = Number(new URL(url).port)
+  for (const asked of ['GET /task/modelstatus', 'POST /task', 'GET /task/x']) await flood(port, asked)
+  expect((await send(url, 'GET', '/live')).status).toBe(200)
 })
 
 test('modelstatus answers from a GET body or from the query, newest first', async () => {
