@@ -48,6 +48,8 @@ export function mountReference(app: Api, deps: Pick<ApiDeps, 'metrics' | 'log'>)
     telemetry: false,
     agent: { disabled: true },
     mcp: { disabled: true },
+    // It leads to another site.
+    hideClientButton: true,
     showDeveloperTools: 'never',
   })
   mount(app, deps, pageRoute, 'inherited', async (c) => {
