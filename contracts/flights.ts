@@ -14,6 +14,8 @@ export interface FlightInput {
   deadlineInMs?: number
   /** The API process that streams the text of all its jobs, and writes their successes while it lives. */
   streamer?: string
+  /** What earlier runs of the flight have counted: it goes on with those that are still open. */
+  totals?: FlightResult
 }
 
 export interface FlightResult {

@@ -2,9 +2,11 @@
 import {
   CancellationScope,
   condition,
+  continueAsNew,
   defineSignal,
   isCancellation,
   log,
+  patched,
   proxyActivities,
   setCurrentDetails,
   setHandler,
@@ -38,7 +40,7 @@ interface Waiting extends OpenPrediction {
 
 /** The workflow `flight-<prefix>`. Cancelled by an operator: every open record reads `canceled`, then it ends. */
 export async function flight(input: FlightInput): Promise<FlightResult> {
-  const totals: FlightResult = { succeeded: 0, failed: 0, canceled: 0 }
+  const totals: FlightResult = { succeeded: 0, failed: 0, canceled: 0, ...input.totals }
   const rounds = makeRounds(input, totals)
   let cancellation: unknown
   try {
@@ -83,6 +85,8 @@ function makeRounds(input: FlightInput, totals: FlightResult) {
   async function untilEnded(): Promise<void> {
     while (waiting.length > 0) {
       await untilDue()
+      // Temporal ends a workflow whose history is too long; one that waits for days goes on under a new one in time.
+      if (workflowInfo().continueAsNewSuggested && patched('flight-next-run')) await goOn()
       // A wake-up that comes while predictions fly counts for the wait that follows.
       woken = false
       const nowMs = Date.now() - started
@@ -91,6 +95,13 @@ function makeRounds(input: FlightInput, totals: FlightResult) {
       const reports = await Promise.all(groups(due.map((member) => member.id)).map(fly))
       waiting = [...later, ...reports.flatMap((report) => collect(report))]
     }
+  }
+
+  /** The next run asks the store at once when the next deadline is. */
+  function goOn(): Promise<never> {
+    const ids = waiting.map((member) => member.id)
+    const dated = input.deadlineInMs === undefined ? {} : { deadlineInMs: 0 }
+    return continueAsNew<typeof flight>({ ...input, ...dated, ids, totals })
   }
 
   function groups(ids: string[]): string[][] {

@@ -1,8 +1,10 @@
 /** The guard of one API process: when the process is gone, it ends or starts what the process held. */
 import {
   CancellationScope,
+  continueAsNew,
   log,
   ParentClosePolicy,
+  patched,
   proxyActivities,
   sleep,
   startChild,
@@ -20,7 +22,8 @@ export async function guard(settings: GuardInput): Promise<void> {
   await CancellationScope.nonCancellable(() => watchAndSettle(settings))
 }
 
-async function watchAndSettle({ processId, flightQueue }: GuardInput): Promise<void> {
+async function watchAndSettle(settings: GuardInput): Promise<void> {
+  const { processId, flightQueue } = settings
   const short = proxyActivities<GuardActivities>({
     startToCloseTimeout: '1 minute',
     retry: { initialInterval: '500ms', maximumInterval: '10s' },
@@ -40,6 +43,10 @@ async function watchAndSettle({ processId, flightQueue }: GuardInput): Promise<v
     if (report.flights.length > 0) await short.markStarted(report.flights.map((one) => one.prefix))
     if (report.flights.length === 0 && report.outboxDue === 0) return
     if (report.outboxDue > 0) await sleep(pauseMs)
+    // Whoever is to be told may be away for days, and Temporal ends a workflow whose history is too long.
+    if (workflowInfo().continueAsNewSuggested && patched('guard-next-run')) {
+      await continueAsNew<typeof guard>(settings)
+    }
   }
 }
 
