@@ -33,6 +33,9 @@ const jsonType = 'application/json; charset=utf-8'
 /** Longer than the idle time of usual load balancers, so that they close first. */
 const keepAliveMs = 75_000
 const sweepMs = 50
+/** The head of a request comes soon; its body may be an upload of 5 GiB over a slow line, which Node would cut after 5 minutes. */
+const headMs = 60_000
+const requestMs = 3_600_000
 
 /** Throws an `Error` of one clear line when the address cannot be had. */
 export async function serveHttp(app: Fetches, { host, port }: ListenAddress): Promise<HttpServer> {
@@ -42,7 +45,8 @@ export async function serveHttp(app: Fetches, { host, port }: ListenAddress): Pr
   })
   let leaving = false
   const bound = { address: '', port: 0 }
-  const server = createServer({ keepAliveTimeout: keepAliveMs }, (incoming, outgoing) => {
+  const times = { keepAliveTimeout: keepAliveMs, headersTimeout: headMs, requestTimeout: requestMs }
+  const server = createServer(times, (incoming, outgoing) => {
     if (leaving) outgoing.shouldKeepAlive = false
     const foreign = foreignPage(incoming, bound)
     if (foreign !== undefined) return refuse(outgoing, foreign)

@@ -19,7 +19,8 @@ async function queueSize(deployment: Deployment): Promise<number> {
   return ((await answer.json()) as { queue_size: number }).queue_size
 }
 
-describeProduction('operations', ({ makeDeployment, test }) => {
+// Temporal, records and providers that go away are under test in every run; these are the words of the guide.
+describeProduction('operations', ({ makeDeployment, more: test }) => {
   test('the queue grows: 429 with Retry-After at the limit, /delete_pending empties it, another worker shares it', async () => {
     const deployment = await makeDeployment({
       platform: after(400, echo),

@@ -34,7 +34,8 @@ async function temporalOn(cluster: Cluster): Promise<TemporalOnPostgres> {
   return temporal
 }
 
-describeProduction('restore', ({ makeDeployment, test, more }) => {
+// Backup and restore run in every change's test of compose; these look closer.
+describeProduction('restore', ({ makeDeployment, more: test }) => {
   const options: SetupOptions = {
     ownTemporal: true,
     platform: after(400, echo),
@@ -102,39 +103,35 @@ describeProduction('restore', ({ makeDeployment, test, more }) => {
     )
   }, 240_000)
 
-  more(
-    'Temporal’s databases lost for good, records kept: all of them end',
-    async () => {
-      const { deployment, parts, ids } = await loaded()
-      const direct = fetch(`${deployment.baseUrl}/v1/predict`, {
-        method: 'POST',
-        body: JSON.stringify({ model_name: 'm', inputs: { inputs: ['direct'] } }),
-      }).catch(() => undefined)
-      await vi.waitFor(async () => {
-        expect(
-          await deployment.query(`select id from predictions where flight is null and status = 'running'`),
-        ).toHaveLength(1)
-      }, soon)
-      await Promise.all(parts.map((part) => part.kill()))
-      await direct
-      await deployment.killTemporal()
-      const elsewhere = await startCluster()
-      onTestFinished(() => elsewhere.stop())
-      deployment.moveTo({ ...deployment.production!, temporal: await temporalOn(elsewhere) })
-      await deployment.startWorker()
-      await deployment.startApi()
-      const recovering = deployment.launch('cli/main.ts', 'recover', '--json')
-      expect(await recovering.exited, recovering.output()).toBe(0)
-      const again = deployment.launch('cli/main.ts', 'recover')
-      expect(await again.exited, again.output()).toBe(0)
-      await deployment.noteStatuses()
-      await deployment.expectSettled(ids, long)
-      const [interrupted, ...others] = await deployment.query<{ error_code: string; flight: string | null }>(
-        `select error_code, flight from predictions where status <> 'succeeded'`,
-      )
-      expect(interrupted).toEqual({ error_code: 'interrupted', flight: null })
-      expect(others).toEqual([])
-    },
-    240_000,
-  )
+  test('Temporal’s databases lost for good, records kept: all of them end', async () => {
+    const { deployment, parts, ids } = await loaded()
+    const direct = fetch(`${deployment.baseUrl}/v1/predict`, {
+      method: 'POST',
+      body: JSON.stringify({ model_name: 'm', inputs: { inputs: ['direct'] } }),
+    }).catch(() => undefined)
+    await vi.waitFor(async () => {
+      expect(
+        await deployment.query(`select id from predictions where flight is null and status = 'running'`),
+      ).toHaveLength(1)
+    }, soon)
+    await Promise.all(parts.map((part) => part.kill()))
+    await direct
+    await deployment.killTemporal()
+    const elsewhere = await startCluster()
+    onTestFinished(() => elsewhere.stop())
+    deployment.moveTo({ ...deployment.production!, temporal: await temporalOn(elsewhere) })
+    await deployment.startWorker()
+    await deployment.startApi()
+    const recovering = deployment.launch('cli/main.ts', 'recover', '--json')
+    expect(await recovering.exited, recovering.output()).toBe(0)
+    const again = deployment.launch('cli/main.ts', 'recover')
+    expect(await again.exited, again.output()).toBe(0)
+    await deployment.noteStatuses()
+    await deployment.expectSettled(ids, long)
+    const [interrupted, ...others] = await deployment.query<{ error_code: string; flight: string | null }>(
+      `select error_code, flight from predictions where status <> 'succeeded'`,
+    )
+    expect(interrupted).toEqual({ error_code: 'interrupted', flight: null })
+    expect(others).toEqual([])
+  }, 240_000)
 })
