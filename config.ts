@@ -26,7 +26,12 @@ import { ConfigError, type Env } from './config/values.ts'
 
 export type { Key } from './config/key-kinds.ts'
 export { keys } from './config/keys.ts'
-export type { FileSettings, StoreSettings, TemporalSettings } from './config/parts.ts'
+export {
+  type FileSettings,
+  type StoreSettings,
+  type TemporalSettings,
+  temporalConnection,
+} from './config/parts.ts'
 export type { AllPlatformSettings, PlatformSettings } from './config/platforms.ts'
 export { type Address, ConfigError, type Env, Secret } from './config/values.ts'
 

@@ -1,4 +1,5 @@
 /** What a process without a public surface answers to those who watch it: `/live`, `/ready`, `/metrics`. Listens nowhere itself. */
+import { orQuiet, quiet } from './api/quiet.ts'
 import { codeOf, ServiceError } from './contracts/errors.ts'
 import type { Metrics } from './metrics.ts'
 
@@ -17,7 +18,8 @@ export function makeProbes({ ready, metrics }: Watched) {
     '/live': async () => json({ message: 'OK' }),
     '/ready': async () => {
       try {
-        await inTime(ready())
+        if ((await orQuiet(ready(), readyWithinMs)) === quiet)
+          throw new ServiceError('store_unavailable', 'no answer in time')
         return json({ message: 'OK' })
       } catch (error) {
         const known = error instanceof ServiceError
@@ -38,19 +40,4 @@ export function makeProbes({ ready, metrics }: Watched) {
 
 function json(body: object, status = 200): Response {
   return Response.json(body, { status })
-}
-
-async function inTime(answer: Promise<void>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(
-      () => reject(new ServiceError('store_unavailable', 'no answer in time')),
-      readyWithinMs,
-    )
-  })
-  try {
-    await Promise.race([answer, late])
-  } finally {
-    clearTimeout(timer)
-  }
 }

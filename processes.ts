@@ -14,6 +14,14 @@ export function stopOnSignals(): AbortSignal {
   return stop.signal
 }
 
+/** Resolves when the signal has fired. */
+export function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+}
+
 /** Runs until it ends; the exit code. Faults of settings are printed as they are, other errors behind `name`. */
 export async function runToExit(name: string, run: (stop: AbortSignal) => Promise<void>): Promise<number> {
   try {

@@ -4,7 +4,7 @@ import { access } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { Connection } from '@temporalio/client'
 import { request } from 'undici'
-import type { FileSettings, StoreSettings, TemporalSettings } from './config.ts'
+import { type FileSettings, type StoreSettings, type TemporalSettings, temporalConnection } from './config.ts'
 import { originOf } from './platforms/call.ts'
 import { type RoutingSettings, routingOf } from './platforms/open-routing.ts'
 import { surveyStore } from './records/open.ts'
@@ -68,13 +68,9 @@ function oneLine(error: unknown): string {
   return words.split('\n', 1)[0] || 'no reason is known'
 }
 
-async function reachTemporal({ address, namespace, tls, apiKey }: TemporalSettings): Promise<string> {
-  const connection = await Connection.connect({
-    address,
-    tls,
-    ...(apiKey.given && { apiKey: apiKey.reveal() }),
-    connectTimeout: withinMs,
-  })
+async function reachTemporal(settings: TemporalSettings): Promise<string> {
+  const { address, namespace } = settings
+  const connection = await Connection.connect({ ...temporalConnection(settings), connectTimeout: withinMs })
   try {
     const asked = () => connection.workflowService.describeNamespace({ namespace })
     await connection.withDeadline(Date.now() + withinMs, asked)

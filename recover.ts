@@ -3,7 +3,7 @@
  * left alone, so it may be run at any time and again. Owns no record: what the workflows find decides.
  */
 import { makeTemporalApi } from './api/temporal.ts'
-import type { WorkerConfig } from './config.ts'
+import { temporalConnection, type WorkerConfig } from './config.ts'
 import { openStore } from './records/open.ts'
 
 export interface Recovered {
@@ -17,10 +17,10 @@ const together = 20
 
 /** Throws an `Error` of one line when the store or Temporal cannot be used; what was begun then may be repeated. */
 export async function recover(config: WorkerConfig): Promise<Recovered> {
-  const { address, namespace, taskQueue, tls, apiKey } = config.temporal
+  const { namespace, taskQueue } = config.temporal
   const store = await openStore(config.store)
   const temporal = makeTemporalApi({
-    connection: { address, tls, ...(apiKey.given && { apiKey: apiKey.reveal() }) },
+    connection: temporalConnection(config.temporal),
     namespace,
     taskQueue,
   })

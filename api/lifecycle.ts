@@ -10,6 +10,7 @@ import { makeRunTimes } from './figures.ts'
 import { type FlightsDeps, makeFlights } from './flights.ts'
 import { type GenerationDeps, type Generations, makeGenerations } from './generation.ts'
 import type { PredictionService } from './predictions.ts'
+import { orQuiet, quiet } from './quiet.ts'
 import { makeSendLater } from './send-later.ts'
 import { makePredictionService, type ServiceDeps } from './service.ts'
 import { makeTemporalApi, type TemporalApiOptions } from './temporal.ts'
@@ -183,16 +184,8 @@ export function startLifecycle(options: LifecycleOptions): Lifecycle {
 
   /** The store's own deadline is longer than a check may take: who is away must still be named. */
   async function pingStore(): Promise<void> {
-    const timer = new AbortController()
-    const late = delay(pingDeadlineMs, undefined, { signal: timer.signal }).then(() => {
+    if ((await orQuiet(store.ping(), pingDeadlineMs)) === quiet)
       throw new ServiceError('store_unavailable', 'the record store does not answer')
-    })
-    try {
-      await Promise.race([store.ping(), late])
-    } finally {
-      timer.abort()
-      late.catch(() => undefined)
-    }
   }
 
   async function drainAndLeave(): Promise<void> {

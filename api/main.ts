@@ -1,13 +1,13 @@
 /** The API process: composes store, platforms, prediction service, routes and listener; owns their order, both ways. */
 import { randomBytes } from 'node:crypto'
-import { type ApiConfig, loadApi } from '../config.ts'
+import { type ApiConfig, loadApi, temporalConnection } from '../config.ts'
 import { type Logger, makeLogger } from '../logging.ts'
 import { type Metrics, makeMetrics } from '../metrics.ts'
 import { makeAddressGuard } from '../platforms/guarded-address.ts'
 import { openRouting } from '../platforms/open-routing.ts'
 import { makePlatforms, type Platforms } from '../platforms/platforms.ts'
 import type { Routing } from '../platforms/routing.ts'
-import { runToExit } from '../processes.ts'
+import { aborted, runToExit } from '../processes.ts'
 import { makeRecordRoutes } from '../records/app.ts'
 import { makeHeldCalls } from '../records/held-calls.ts'
 import { type Mirror, makeMirror } from '../records/mirror.ts'
@@ -57,13 +57,13 @@ export interface RunningApi {
 /** Throws an `Error` of one line when the address cannot be had; nothing is left running then. */
 export async function startApi(config: ApiConfig, parts: ApiParts): Promise<RunningApi> {
   const { store, held, waiter, processId, platforms, routing, metrics, log } = parts
-  const { address, namespace, taskQueue, apiKey, tls } = config.temporal
+  const { namespace, taskQueue } = config.temporal
   const platform = platforms.get
   let url = ''
   const records = await composeRecords(config, parts)
 
   const temporal = {
-    connection: { address, tls, ...(apiKey.given && { apiKey: apiKey.reveal() }) },
+    connection: temporalConnection(config.temporal),
     namespace,
     taskQueue,
   }
@@ -209,13 +209,6 @@ export function exitDead(log: Logger): never {
   log.fatal('another process has declared this one dead: it exits')
   log.flush()
   process.exit(1)
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve()
-    signal.addEventListener('abort', () => resolve(), { once: true })
-  })
 }
 
 if (import.meta.main) process.exit(await runToExit('api', (stop) => runApiProcess(loadApi(), stop)))

@@ -1,4 +1,4 @@
-/** Waiting for something while saying so now and then: a promise that may take longer than a caller should hear nothing. */
+/** A promise that may take longer than anybody should hear nothing: whoever waits can say so, ask elsewhere or give up. */
 
 export const quiet = Symbol('quiet')
 

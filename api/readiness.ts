@@ -1,6 +1,7 @@
 /** Whether this process should get requests: asked of its peers in the background, never on a request. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { codeOf, ServiceError } from '../contracts/errors.ts'
+import { orQuiet, quiet } from './quiet.ts'
 
 export interface Readiness {
   /** The reason against it, or undefined. */
@@ -25,12 +26,9 @@ export function watchReadiness(check: () => Promise<void>, options: ReadinessOpt
   let missing: ServiceError | undefined = new ServiceError('temporal_unavailable', 'not ready yet: starting')
 
   async function once(): Promise<void> {
-    const limit = new AbortController()
-    const late = delay(limitMs, undefined, { signal: limit.signal, ref: false }).then(() => {
-      throw new ServiceError('temporal_unavailable', 'the check took too long')
-    })
     try {
-      await Promise.race([check(), late])
+      if ((await orQuiet(check(), limitMs)) === quiet)
+        throw new ServiceError('temporal_unavailable', 'the check took too long')
       missing = undefined
     } catch (error) {
       const code = codeOf(error)
@@ -38,9 +36,6 @@ export function watchReadiness(check: () => Promise<void>, options: ReadinessOpt
         code === 'store_unavailable'
           ? new ServiceError(code, 'not ready: the store is unavailable')
           : new ServiceError('temporal_unavailable', 'not ready: Temporal is unavailable')
-    } finally {
-      limit.abort()
-      late.catch(() => undefined)
     }
   }
 

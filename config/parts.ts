@@ -75,6 +75,11 @@ export interface TemporalSettings {
       }
 }
 
+/** Those settings in the shape that every kind of Temporal's connections takes. */
+export function temporalConnection({ address, tls, apiKey }: TemporalSettings) {
+  return { address, tls: tls === false ? null : tls, ...(apiKey.given && { apiKey: apiKey.reveal() }) }
+}
+
 export function temporal(read: Reader): TemporalSettings {
   const taskType = read('TASK_TYPE_NAME')
   const apiKey = read('TEMPORAL_API_KEY')

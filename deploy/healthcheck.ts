@@ -6,7 +6,7 @@
 import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { Connection } from '@temporalio/client'
-import { loadApi, loadRecords, loadServe, loadWorker } from '../config.ts'
+import { loadApi, loadRecords, loadServe, loadWorker, temporalConnection } from '../config.ts'
 
 const limitMs = 8_000
 /** A worker that waits for a task asks again every minute; Temporal remembers it for five. */
@@ -38,13 +38,9 @@ async function answers(url: string): Promise<void> {
 
 /** Without a listener: Temporal knows who asks it for work, and from which host. */
 async function workerPolls(): Promise<void> {
-  const { address, namespace, taskQueue, apiKey, tls } = loadWorker().temporal
-  const connection = await Connection.connect({
-    address,
-    tls: tls === false ? null : tls,
-    connectTimeout: limitMs,
-    ...(apiKey.given && { apiKey: apiKey.reveal() }),
-  })
+  const { temporal } = loadWorker()
+  const { namespace, taskQueue } = temporal
+  const connection = await Connection.connect({ ...temporalConnection(temporal), connectTimeout: limitMs })
   try {
     const { pollers } = await connection.withDeadline(Date.now() + limitMs, () =>
       connection.workflowService.describeTaskQueue({

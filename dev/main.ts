@@ -9,7 +9,7 @@ import { makeLogger } from '../logging.ts'
 import { makeMetrics } from '../metrics.ts'
 import { openRouting } from '../platforms/open-routing.ts'
 import { makePlatforms } from '../platforms/platforms.ts'
-import { runToExit } from '../processes.ts'
+import { aborted, runToExit } from '../processes.ts'
 import { makeHeldCalls } from '../records/held-calls.ts'
 import { makeMirror } from '../records/mirror.ts'
 import { openStore } from '../records/open.ts'
@@ -46,7 +46,7 @@ export async function runAll(
   const say = (line: string) => void process.stderr.write(`${line}\n`)
   try {
     ready(await startAll(config, env, undo, say))
-    if (!stop.aborted) await new Promise((resolve) => stop.addEventListener('abort', resolve, { once: true }))
+    await aborted(stop)
     say('stopping …')
   } finally {
     for (const step of undo.toReversed()) await step()

@@ -4,7 +4,7 @@ import { observe } from '../api/surface.ts'
 import { loadRecords, type RecordsConfig } from '../config.ts'
 import { makeLogger } from '../logging.ts'
 import { makeMetrics } from '../metrics.ts'
-import { runToExit } from '../processes.ts'
+import { aborted, runToExit } from '../processes.ts'
 import { startWatch, type Watch } from '../watch.ts'
 import { makeRecordApp } from './app.ts'
 import { openStore } from './open.ts'
@@ -40,8 +40,7 @@ export async function runRecordsProcess(config: RecordsConfig, stop: AbortSignal
         stop,
         (text) => log.warn(text),
       )
-      if (!stop.aborted)
-        await new Promise((resolve) => stop.addEventListener('abort', resolve, { once: true }))
+      await aborted(stop)
       log.info('record service drains')
     } finally {
       await server.close()

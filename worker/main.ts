@@ -1,7 +1,7 @@
 /** The worker process: composes store, platforms and activities, and runs them until it is told to stop. */
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
-import { loadWorker, type WorkerConfig } from '../config.ts'
+import { loadWorker, temporalConnection, type WorkerConfig } from '../config.ts'
 import { ServiceError } from '../contracts/errors.ts'
 import { maxAttempts } from '../contracts/retry.ts'
 import { type Logger, makeLogger } from '../logging.ts'
@@ -46,7 +46,7 @@ export async function runWorkers(
 ): Promise<Workers> {
   const { store, held, processId, platforms, routing, log } = parts
   const reports = makeWorkerReports(parts)
-  const { address, namespace, taskQueue, apiKey, tls } = config.temporal
+  const { namespace, taskQueue } = config.temporal
   const files = await openFiles(config.files)
   return startWorkers({
     store,
@@ -56,11 +56,7 @@ export async function runWorkers(
     resolve: (name, version) => routing.resolve(name, version),
     platform: (name) => platforms.get(name),
     ...reports,
-    connection: {
-      address,
-      tls: tls === false ? null : tls,
-      ...(apiKey.given && { apiKey: apiKey.reveal() }),
-    },
+    connection: temporalConnection(config.temporal),
     namespace,
     taskQueue,
     bundle: await workflowBundle(join(config.cacheDir, 'bundles')),
