@@ -1,6 +1,6 @@
 /**
  * `Cancel-After` is kept although the worker that runs the prediction is killed. Proven: a record ends at its deadline
- * as soon as any worker lives, exactly once, and a provider's job is canceled by whoever comes after.
+ * as soon as a worker lives, exactly once, and a provider's job is canceled by whoever comes after.
  */
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { startReplicateTwin } from '../../dev/twins/replicate.ts'

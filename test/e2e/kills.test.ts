@@ -176,18 +176,24 @@ describeSetups('kills', (setup) => {
     },
   )
 
+  /** Four calls of one worker, which stands still; another one polls. */
+  async function frozenInCalls() {
+    const deployment = await setup.makeDeployment({ platform: after(1_000, echo) })
+    const frozen = await deployment.startWorker()
+    await deployment.startApi()
+    await deployment.noteStatuses()
+    const ids = await submitMany(deployment, 4)
+    await vi.waitFor(() => expect(deployment.platform.calls).toHaveLength(4), soon)
+    frozen.freeze()
+    await deployment.startWorker()
+    return { deployment, frozen, ids }
+  }
+
   if (setup.name === 'SQLite')
     setup.test(
       'a worker frozen in a call and thawed later ends its predictions once, with one platform call',
       async () => {
-        const deployment = await setup.makeDeployment({ platform: after(1_000, echo) })
-        const frozen = await deployment.startWorker()
-        await deployment.startApi()
-        await deployment.noteStatuses()
-        const ids = await submitMany(deployment, 4)
-        await vi.waitFor(() => expect(deployment.platform.calls).toHaveLength(4), soon)
-        frozen.freeze()
-        await deployment.startWorker()
+        const { deployment, frozen, ids } = await frozenInCalls()
         // Its heartbeats are missed and the activity is delivered to the other worker, which must not call again.
         const client = await deployment.client()
         await vi.waitFor(async () => {
@@ -210,14 +216,7 @@ describeSetups('kills', (setup) => {
     setup.test(
       'a worker frozen in a call is given up: another ends its predictions, and it ends itself when thawed',
       async () => {
-        const deployment = await setup.makeDeployment({ platform: after(1_000, echo) })
-        const frozen = await deployment.startWorker()
-        await deployment.startApi()
-        await deployment.noteStatuses()
-        const ids = await submitMany(deployment, 4)
-        await vi.waitFor(() => expect(deployment.platform.calls).toHaveLength(4), soon)
-        frozen.freeze()
-        await deployment.startWorker()
+        const { deployment, frozen, ids } = await frozenInCalls()
         await deployment.expectSettled(ids)
         frozen.thaw()
         // Killed by the thread that beats for it.
