@@ -9,6 +9,7 @@ import { keeperIdOf } from '../../contracts/names.ts'
 import type { ValidationDetailView } from '../../contracts/validation-client.ts'
 import type { ValidationPhase } from '../../contracts/validations.ts'
 import { type Deployment, makeDeployment, type Part } from '../support/deployment.ts'
+import { describeSetups, type Setup } from '../support/setups.ts'
 import { candidateRequest, doubling, jobsIn } from '../support/validations.ts'
 
 const soon = { timeout: 90_000, interval: 50 }
@@ -26,8 +27,11 @@ interface Site {
   untilEnded(id: string): Promise<ValidationDetailView>
 }
 
-async function startSite(env: Record<string, string> = {}): Promise<Site> {
-  const deployment = await makeDeployment({ env: { PERDURE_RUNNER_HOST: 'kills', ...env } })
+async function startSite(
+  env: Record<string, string> = {},
+  make: Setup['makeDeployment'] = makeDeployment,
+): Promise<Site> {
+  const deployment = await make({ env: { PERDURE_RUNNER_HOST: 'kills', ...env } })
   const worker = await deployment.startWorker()
   await deployment.startApi()
   const site: Site = {
@@ -104,20 +108,22 @@ const phases: [ValidationPhase, Record<string, unknown>][] = [
   ],
 ]
 
-test('BY-08: a worker killed while it loads, asks, compares, measures and stops: the next one goes on with the same jobs', async () => {
-  const site = await startSite()
-  const ids = await Promise.all(phases.map(([, request]) => site.validate(request)))
-  await Promise.all(phases.map(([phase], index) => site.reaches(ids[index]!, phase)))
-  // All of them at this moment, so that one kill interrupts every phase.
-  const now = await Promise.all(ids.map((id) => site.look(id)))
-  expect(now.map(({ progress }) => progress.phase)).toEqual(phases.map(([phase]) => phase))
-  await site.worker.kill()
-  const backAt = Date.now()
-  await site.deployment.startWorker()
-  for (const ended of await Promise.all(ids.map(site.untilEnded))) expectOneGoodAttempt(ended)
-  await expectJobsGone(site, phases.length)
-  expect(Date.now() - backAt).toBeLessThan(goneWithinMs + 2 * phaseMs)
-}, 180_000)
+describeSetups('validations under kills', ({ makeDeployment, test }) => {
+  test('BY-08: a worker killed while it loads, asks, compares, measures and stops: the next one goes on with the same jobs', async () => {
+    const site = await startSite({}, makeDeployment)
+    const ids = await Promise.all(phases.map(([, request]) => site.validate(request)))
+    await Promise.all(phases.map(([phase], index) => site.reaches(ids[index]!, phase)))
+    // All of them at this moment, so that one kill interrupts every phase.
+    const now = await Promise.all(ids.map((id) => site.look(id)))
+    expect(now.map(({ progress }) => progress.phase)).toEqual(phases.map(([phase]) => phase))
+    await site.worker.kill()
+    const backAt = Date.now()
+    await site.deployment.startWorker()
+    for (const ended of await Promise.all(ids.map(site.untilEnded))) expectOneGoodAttempt(ended)
+    await expectJobsGone(site, phases.length)
+    expect(Date.now() - backAt).toBeLessThan(goneWithinMs + 2 * phaseMs)
+  }, 180_000)
+})
 
 test('BY-08: a worker killed while it starts a job: the next one adopts it', async () => {
   const site = await startSite()
