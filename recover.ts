@@ -2,9 +2,10 @@
  * After Temporal or the database came back from a backup: gives every open record a workflow again. Whatever has one is
  * left alone, so it may be run at any time and again. Owns no record: what the workflows find decides.
  */
-import { makeTemporalApi } from './api/temporal.ts'
+
 import { temporalConnection, type WorkerConfig } from './config.ts'
 import { openStore } from './records/open.ts'
+import { openTemporalApi } from './runtime/temporal/client.ts'
 
 export interface Recovered {
   flights: number
@@ -19,7 +20,7 @@ const together = 20
 export async function recover(config: WorkerConfig): Promise<Recovered> {
   const { namespace, taskQueue } = config.temporal
   const store = await openStore(config.store)
-  const temporal = makeTemporalApi({
+  const temporal = openTemporalApi({
     connection: temporalConnection(config.temporal),
     namespace,
     taskQueue,
@@ -27,13 +28,7 @@ export async function recover(config: WorkerConfig): Promise<Recovered> {
   try {
     const { flights, processes, deliveries } = await store.leftOpen()
     await inTurn(processes, (id) => temporal.startGuard(id))
-    await inTurn(flights, ({ prefix, models, ids, lane, platform, heartbeatTimeoutMs, deadlineInMs }) => {
-      const [model] = models
-      const only = model !== undefined && models.length === 1 ? { model } : {}
-      const dated = deadlineInMs === undefined ? {} : { deadlineInMs }
-      const input = { ids, lane, platform, heartbeatTimeoutMs, ...only, ...dated }
-      return temporal.startFlight({ prefix, models, input }, startWithinMs)
-    })
+    await inTurn(flights, (flight) => temporal.startFlight(flight, startWithinMs))
     await inTurn(deliveries, (id) => temporal.startDelivery({ id }))
     return { flights: flights.length, guards: processes.length, deliveries: deliveries.length }
   } finally {
@@ -42,7 +37,7 @@ export async function recover(config: WorkerConfig): Promise<Recovered> {
   }
 }
 
-async function inTurn<Item>(items: readonly Item[], start: (item: Item) => Promise<void>): Promise<void> {
+async function inTurn<Item>(items: readonly Item[], start: (item: Item) => Promise<unknown>): Promise<void> {
   for (let at = 0; at < items.length; at += together)
     await Promise.all(items.slice(at, at + together).map(start))
 }

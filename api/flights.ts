@@ -1,16 +1,17 @@
 /** Asynchronous admission: requests that arrive while a start is under way leave together. Owns groups and starts. */
 import { codeOf } from '../contracts/errors.ts'
+import type { FlightStart } from '../contracts/flights.ts'
 import { flightIdOf, type Lane } from '../contracts/names.ts'
 import { isSampled } from '../contracts/trace.ts'
 import { withUploadAddress } from '../platforms/inputs.ts'
 import type { Admitted, ItemAdmitted, NewPrediction, Store } from '../records/store.ts'
+import type { TemporalApi } from '../runtime/temporal/client.ts'
 import { inSpan, type SpanSettings } from '../tracing.ts'
 import type { RunTimes } from './figures.ts'
 import { makeFlightIds } from './ids.ts'
 import type { Accepted, AcceptedRequest } from './predictions.ts'
 import { mismatch, notOpen, notStarted, queueFull } from './refusals.ts'
 import type { SendLater } from './send-later.ts'
-import type { TemporalApi } from './temporal.ts'
 
 export interface FlightsDeps {
   store: Store
@@ -132,7 +133,8 @@ export function makeFlights(deps: FlightsDeps): Flights {
   }
 
   async function admit(members: Waiting[]) {
-    const { platform } = members[0]!.request.target
+    const { target, priority, uid: fairnessKey, streamed } = members[0]!.request
+    const { platform } = target
     const heartbeatTimeoutMs = heartbeatOf(members)
     const marks = started
     started = []
@@ -155,7 +157,15 @@ export function makeFlights(deps: FlightsDeps): Flights {
         processId: deps.processId,
         queue: deps.queue,
         maxQueueSize: deps.maxQueueSize,
-        flight: { prefix, platform, lane: deps.laneOf(platform), heartbeatTimeoutMs },
+        flight: {
+          prefix,
+          platform,
+          lane: deps.laneOf(platform),
+          heartbeatTimeoutMs,
+          priority,
+          fairnessKey,
+          streamed,
+        },
         items: members.map(({ request }, at) => newPrediction(ids[at]!, request)),
         started: marks,
       })
@@ -177,25 +187,25 @@ export function makeFlights(deps: FlightsDeps): Flights {
     const { target, priority, uid, streamed } = members[0]!.request
     const { platform } = target
     const lane = deps.laneOf(platform)
-    const only = target.concurrency === undefined ? {} : { model: target.name }
     const deadlines = members.flatMap(({ request }) => request.cancelAfterMs ?? [])
     const dated = deadlines.length === 0 ? {} : { deadlineInMs: Math.min(...deadlines) }
     const models = [...new Set(members.map(({ request }) => request.target.name))]
     try {
       await inSpan('start flight', startSpanOf(prefix, members), () =>
-        deps.temporal.startFlight(
-          {
+        startWithin(startDeadlineMs, {
+          ...{
             prefix,
-            input: {
-              ...{ ids, lane, platform, heartbeatTimeoutMs, ...only, ...dated },
-              ...(streamed && { streamer: deps.processId }),
-            },
+            ids,
+            lane,
+            platform,
+            heartbeatTimeoutMs,
             models,
-            ...(priority === undefined ? {} : { priority }),
-            ...(uid === '' ? {} : { fairnessKey: uid }),
+            priority,
+            fairnessKey: uid,
+            ...dated,
           },
-          startDeadlineMs,
-        ),
+          streamer: streamed ? deps.processId : undefined,
+        }),
       )
       started.push(prefix)
       deps.onFlight?.(ids.length)
@@ -203,6 +213,19 @@ export function makeFlights(deps: FlightsDeps): Flights {
     } catch (error) {
       if (codeOf(error) !== 'temporal_unavailable') throw error
       return await discard(ids)
+    }
+  }
+
+  async function startWithin(deadlineMs: number, flight: FlightStart): Promise<void> {
+    const endMs = performance.now() + deadlineMs
+    for (let pauseMs = 50; ; pauseMs = Math.min(1_000, pauseMs * 2)) {
+      try {
+        await deps.temporal.startFlight(flight, endMs - performance.now())
+        return
+      } catch (error) {
+        if (performance.now() + pauseMs >= endMs) throw error
+        await new Promise((resolve) => setTimeout(resolve, pauseMs))
+      }
     }
   }
 

@@ -5,6 +5,7 @@ import { type PlatformName, prefixOf } from '../contracts/names.ts'
 import type { QueueBacklog } from '../metrics.ts'
 import type { CallPlatform, Platform } from '../platforms/platform.ts'
 import type { HeldCalls, OutboxSender, Store, TerminalWaiter } from '../records/store.ts'
+import { openTemporalApi, type TemporalApiOptions } from '../runtime/temporal/client.ts'
 import { type DirectDeps, makeDirectCalls } from './direct.ts'
 import { makeRunTimes } from './figures.ts'
 import { type FlightsDeps, makeFlights } from './flights.ts'
@@ -13,7 +14,6 @@ import type { PredictionService } from './predictions.ts'
 import { orQuiet, quiet } from './quiet.ts'
 import { makeSendLater } from './send-later.ts'
 import { makePredictionService, type ServiceDeps } from './service.ts'
-import { makeTemporalApi, type TemporalApiOptions } from './temporal.ts'
 
 export interface LifecycleOptions {
   store: Store
@@ -74,7 +74,7 @@ export function startLifecycle(options: LifecycleOptions): Lifecycle {
   const { store, processId, queue, taskTimeoutMs, queueAllowanceMs = standardAllowanceMs } = options
   // Whoever registers says what went wrong with it.
   const registered = (options.registered ?? Promise.resolve(true)).catch(() => false)
-  const temporal = makeTemporalApi(options.temporal)
+  const temporal = openTemporalApi(options.temporal)
   const stopping = new AbortController()
   const opened = Promise.withResolvers<void>()
   let isOpen = false

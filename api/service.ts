@@ -3,11 +3,11 @@ import { ServiceError } from '../contracts/errors.ts'
 import type { Lane, PlatformName } from '../contracts/names.ts'
 import { prefixOf } from '../contracts/names.ts'
 import type { Store, StoredPrediction, TerminalWaiter } from '../records/store.ts'
+import type { TemporalApi } from '../runtime/temporal/client.ts'
 import type { DirectCalls } from './direct.ts'
 import type { Flights } from './flights.ts'
 import type { AcceptedRequest, PredictionService } from './predictions.ts'
 import { notStarted } from './refusals.ts'
-import type { TemporalApi } from './temporal.ts'
 
 export interface ServiceDeps {
   store: Store

@@ -16,9 +16,9 @@ import type { ValidationRequest } from '../contracts/validation.ts'
 import { type PlatformKind, platformKinds } from '../contracts/validation-serving.ts'
 import type { ScheduleView, ValidationSchedule } from '../contracts/validation-wire.ts'
 import type { StoredValidation, ValidationStore } from '../records/store.ts'
+import type { TemporalApiOptions } from '../runtime/temporal/client.ts'
 import { tracedStarts } from '../tracing/temporal.ts'
 import type { validation } from '../workflows/validation.ts'
-import type { TemporalApiOptions } from './temporal.ts'
 
 /** What this deployment lets validations use. */
 export interface ValidationRules {

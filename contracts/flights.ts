@@ -6,7 +6,7 @@ export interface FlightInput {
   ids: string[]
   lane: Lane
   platform: PlatformName
-  /** The only model of the flight, where it has a concurrency limit of its own. */
+  /** The model of the flight, where all its predictions are for one. */
   model?: string
   /** Of the flying activity: 2 s, growing to 10 s with the model's observed run time. */
   heartbeatTimeoutMs: number
@@ -55,16 +55,33 @@ export interface GuardInput {
   flightQueue: string
 }
 
-/** A flight that may not have been started before its API process died. */
-export interface UnstartedFlight {
+/** All that a start of a flight needs, whoever starts it: the store keeps it with the flight. */
+export interface FlightStart {
   prefix: string
   platform: PlatformName
   lane: Lane
   heartbeatTimeoutMs: number
+  /** Its members that are open, or owe a message or a cancel. */
   ids: string[]
   models: string[]
+  /** 1 (first) to 5. */
+  priority?: number | undefined
+  /** Whose share of the queue it counts against: tenant or `UID`. */
+  fairnessKey?: string | undefined
   /** As in `FlightInput`. */
-  deadlineInMs?: number
+  streamer?: string | undefined
+  /** As in `FlightInput`. */
+  deadlineInMs?: number | undefined
+}
+
+/** What the workflow is started with. */
+export function flightInputOf(start: FlightStart): FlightInput {
+  const { ids, lane, platform, heartbeatTimeoutMs, models, streamer, deadlineInMs } = start
+  const input: FlightInput = { ids, lane, platform, heartbeatTimeoutMs }
+  if (models.length === 1) input.model = models[0]!
+  if (streamer !== undefined) input.streamer = streamer
+  if (deadlineInMs !== undefined) input.deadlineInMs = deadlineInMs
+  return input
 }
 
 /** What became of predictions with deadlines of their own. */
@@ -76,7 +93,7 @@ export interface OverdueReport {
 export interface SettleReport {
   /** Sync predictions that ended `failed`, because the process that called is gone. */
   interrupted: number
-  flights: UnstartedFlight[]
+  flights: FlightStart[]
   /** Outbox rows of the process's sync records that could not be sent yet. */
   outboxDue: number
 }

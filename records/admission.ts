@@ -53,6 +53,9 @@ export function makeAdmission(dialect: Dialect, outbox: Outbox, keys: Idempotenc
         platform: PlatformName
         lane: Lane
         heartbeatTimeoutMs: number
+        priority: number | null
+        fairnessKey: string
+        streamed: number
       },
     ) =>
       db.insertInto('flights').values({
@@ -61,6 +64,9 @@ export function makeAdmission(dialect: Dialect, outbox: Outbox, keys: Idempotenc
         platform: p.platform,
         lane: p.lane,
         heartbeat_timeout_ms: p.heartbeatTimeoutMs,
+        priority: p.priority,
+        fairness_key: p.fairnessKey,
+        streamed: p.streamed,
         started: 0,
       }),
   )
@@ -173,8 +179,8 @@ export function makeAdmission(dialect: Dialect, outbox: Outbox, keys: Idempotenc
         )
       }
       if (accepted.length > 0 && sameFlight === undefined) {
-        const { prefix, platform, lane, heartbeatTimeoutMs } = flight
-        writes.push(insertFlight({ prefix, processId, platform, lane, heartbeatTimeoutMs }))
+        const { priority = null, fairnessKey = '', streamed = false, ...row } = flight
+        writes.push(insertFlight({ ...row, processId, priority, fairnessKey, streamed: streamed ? 1 : 0 }))
       }
       yield* together(writes)
       return {

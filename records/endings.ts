@@ -1,6 +1,6 @@
 /** How records end: transition, cancel, delete pending, settle. Terminal statuses absorb; the first write wins. */
 import { ServiceError } from '../contracts/errors.ts'
-import type { UnstartedFlight } from '../contracts/flights.ts'
+import type { FlightStart } from '../contracts/flights.ts'
 import { isTerminal, type TerminalStatus } from '../contracts/statuses.ts'
 import type { Ordered } from './delivery-rows.ts'
 import type { Jobs } from './jobs.ts'
@@ -112,7 +112,8 @@ export function makeEndings(dialect: Dialect, outbox: Outbox, jobs: Jobs) {
     db
       .selectFrom('flights')
       .innerJoin('predictions', 'predictions.flight', 'flights.prefix')
-      .select(['prefix', 'flights.platform', 'lane', 'heartbeat_timeout_ms'])
+      .select(['prefix', 'process_id', 'flights.platform', 'lane', 'heartbeat_timeout_ms'])
+      .select(['priority', 'fairness_key', 'streamed'])
       .select(['predictions.id', 'model_name', 'deadline_at'])
       .where('process_id', '=', p.processId)
       .where('started', '=', 0)
@@ -218,7 +219,7 @@ export function makeEndings(dialect: Dialect, outbox: Outbox, jobs: Jobs) {
       processId: string,
       errorInfo: string,
       now: number,
-    ): Operation<{ interrupted: number; flights: UnstartedFlight[] }> {
+    ): Operation<{ interrupted: number; flights: FlightStart[] }> {
       const [process] = yield* processState({ id: processId })
       if (process !== undefined && process.state !== 'dead') {
         throw new ServiceError('conflict', 'Only a dead process can be settled')

@@ -37,6 +37,12 @@ export interface NewFlight {
   platform: PlatformName
   lane: Lane
   heartbeatTimeoutMs: number
+  /** 1 (first) to 5. */
+  priority?: number | undefined
+  /** Whose share of the queue it counts against; empty or absent = nobody's. */
+  fairnessKey?: string | undefined
+  /** The admitting process streams the text of its jobs. */
+  streamed?: boolean | undefined
 }
 
 export interface Admission {

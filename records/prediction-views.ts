@@ -1,5 +1,5 @@
 /** What the store shows: records, pages of them, jobs at providers, figures, messages on their way. Types only. */
-import type { UnstartedFlight } from '../contracts/flights.ts'
+import type { FlightStart } from '../contracts/flights.ts'
 import type { PlatformName } from '../contracts/names.ts'
 import type { PredictionStatus } from '../contracts/statuses.ts'
 import type { WebhookOrder } from './deliveries.ts'
@@ -110,7 +110,7 @@ export interface OutboxRow {
 /** See `leftOpen`. */
 export interface LeftOpen {
   /** With open members, messages unsent or cancels that providers have still to hear. */
-  flights: UnstartedFlight[]
+  flights: FlightStart[]
   /** API processes that need a guard: not known to be dead, holding direct calls, or owing messages. */
   processes: string[]
   /** Ids of webhook events on their way. */

@@ -1,5 +1,5 @@
 /** What still needs a workflow, whoever had it: asked after Temporal or the database came back from a backup. */
-import type { UnstartedFlight } from '../contracts/flights.ts'
+import type { FlightStart } from '../contracts/flights.ts'
 import type { Dialect, Operation } from './statement.ts'
 import type { LeftOpen } from './store.ts'
 import { flightsFrom } from './unstarted.ts'
@@ -10,7 +10,8 @@ export function makeRecovery(dialect: Dialect) {
     db
       .selectFrom('predictions')
       .innerJoin('flights', 'flights.prefix', 'predictions.flight')
-      .select(['prefix', 'flights.platform', 'lane', 'heartbeat_timeout_ms'])
+      .select(['prefix', 'process_id', 'flights.platform', 'lane', 'heartbeat_timeout_ms'])
+      .select(['priority', 'fairness_key', 'streamed'])
       .select(['predictions.id', 'model_name', 'deadline_at'])
       .where((of) =>
         of.or([
@@ -47,7 +48,7 @@ export function makeRecovery(dialect: Dialect) {
 
   return {
     *leftOpen(): Operation<LeftOpen> {
-      const flights: UnstartedFlight[] = flightsFrom(yield* members({}), Date.now())
+      const flights: FlightStart[] = flightsFrom(yield* members({}), Date.now())
       const processes = new Set<string>()
       for (const { id } of yield* living({})) processes.add(id)
       for (const { holder } of yield* holding({})) if (holder !== null) processes.add(holder)

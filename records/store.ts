@@ -2,7 +2,7 @@
  * The store's interface, the arbiter of every record's status, and the one door of other rooms to what it speaks of. Owns
  * types only; sqlite.ts and postgres.ts implement it.
  */
-import type { UnstartedFlight } from '../contracts/flights.ts'
+import type { FlightStart } from '../contracts/flights.ts'
 import type { TerminalStatus } from '../contracts/statuses.ts'
 import type { DeliveryStore } from './deliveries.ts'
 import type {
@@ -157,7 +157,7 @@ export interface Store {
   meanRunMs(modelName: string): Promise<number | undefined>
 
   /** Ends the sync records of a `dead` process as `failed` with `errorInfo`; the flights that may lack a start. */
-  settle(processId: string, errorInfo: string): Promise<{ interrupted: number; flights: UnstartedFlight[] }>
+  settle(processId: string, errorInfo: string): Promise<{ interrupted: number; flights: FlightStart[] }>
   markStarted(prefixes: readonly string[]): Promise<void>
 
   /** A creation at the provider is about to be sent. False if the token is not the current one. */

@@ -90,6 +90,11 @@ export interface FlightTable {
   platform: PlatformName
   lane: Lane
   heartbeat_timeout_ms: number
+  priority: number | null
+  /** Tenant or `UID`; empty = none. */
+  fairness_key: Generated<string>
+  /** 1: the admitting process streams the text of its jobs. */
+  streamed: Generated<number>
   /** 1 once Temporal has acknowledged its start. */
   started: number
 }

@@ -10,7 +10,7 @@ import {
   startChild,
   workflowInfo,
 } from '@temporalio/workflow'
-import type { GuardActivities, GuardInput, UnstartedFlight } from '../contracts/flights.ts'
+import type { FlightStart, GuardActivities, GuardInput } from '../contracts/flights.ts'
 import { flightIdOf, workflowNames, workflowTaskTimeoutMs } from '../contracts/names.ts'
 import type { flight } from './flight.ts'
 
@@ -51,7 +51,7 @@ async function watchAndSettle(settings: GuardInput): Promise<void> {
 }
 
 /** A flight that is under way already needs no second start: its id is taken, and that is an answer too. */
-async function startFlight(unstarted: UnstartedFlight, flightQueue: string): Promise<void> {
+async function startFlight(unstarted: FlightStart, flightQueue: string): Promise<void> {
   const { prefix, lane, platform, heartbeatTimeoutMs, ids, models, deadlineInMs } = unstarted
   const [model, ...others] = models
   const only = model !== undefined && others.length === 0 ? { model } : {}

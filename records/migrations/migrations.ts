@@ -13,6 +13,7 @@ import { sync } from './0008-sync.ts'
 import { deadlines } from './0009-deadlines.ts'
 import { progress } from './0010-progress.ts'
 import { observed } from './0011-observed.ts'
+import { flightStarts } from './0012-flight-starts.ts'
 
 /** Where the dialects differ. */
 export interface SchemaWords {
@@ -45,6 +46,7 @@ export const schema: Schema = {
     deadlines,
     progress,
     observed,
+    flightStarts,
   ],
   lastRelease: 8,
 }

@@ -1,7 +1,8 @@
 /** How much waits in Temporal's task queues of this deployment, and who asks for it. For metrics only: the counts are approximate. */
-import type { Connection } from '@temporalio/client'
-import { deliveryQueueOf, guardQueueOf, validationQueueOf } from '../contracts/names.ts'
-import type { QueueBacklog } from '../metrics.ts'
+
+import { deliveryQueueOf, guardQueueOf, validationQueueOf } from '../../contracts/names.ts'
+import type { QueueBacklog } from '../../metrics.ts'
+import type { TemporalConnection } from './client.ts'
 
 /** Numbers of Temporal's `TaskQueueType`. */
 const kinds = { workflow: 1, activity: 2 } as const
@@ -9,7 +10,7 @@ const deadlineMs = 2_000
 
 /** Rejects when Temporal is away. */
 export async function queueBacklogs(
-  connection: Connection,
+  connection: Pick<TemporalConnection, 'workflowService' | 'withDeadline'>,
   { namespace, taskQueue }: { namespace: string; taskQueue: string },
 ): Promise<QueueBacklog[]> {
   const asked: [string, QueueBacklog['kind']][] = [

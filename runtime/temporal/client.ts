@@ -1,0 +1,213 @@
+/** What Perdure's processes ask of Temporal: start flights and guards, wake flights, say whether it answers. */
+import { createHash } from 'node:crypto'
+import { Client, Connection, type ConnectionOptions, isGrpcServiceError } from '@temporalio/client'
+import { defineSearchAttributeKey, type SearchAttributePair, SearchAttributeType } from '@temporalio/common'
+import type { DeliveryInput } from '../../contracts/deliveries.ts'
+import { ServiceError } from '../../contracts/errors.ts'
+import { type FlightStart, flightInputOf, searchAttributes } from '../../contracts/flights.ts'
+import {
+  deliveryIdOf,
+  deliveryQueueOf,
+  flightIdOf,
+  guardIdOf,
+  guardQueueOf,
+  wakeSignal,
+  workflowNames,
+  workflowTaskTimeoutMs,
+} from '../../contracts/names.ts'
+import type { QueueBacklog } from '../../metrics.ts'
+import { tracedStarts } from '../../tracing/temporal.ts'
+import type { delivery } from '../../workflows/delivery.ts'
+import type { flight } from '../../workflows/flight.ts'
+import type { guard } from '../../workflows/guard.ts'
+import { queueBacklogs } from './task-queues.ts'
+
+/** `refused`: Temporal takes no start of this kind, and asking again will not change it. */
+export type StartAnswer = 'started' | 'refused'
+
+export interface TemporalApi {
+  /** One try. Anyone may repeat it: a flight that runs is left alone. Throws `temporal_unavailable`. */
+  startFlight(start: FlightStart, deadlineMs: number): Promise<StartAnswer>
+  startGuard(processId: string): Promise<void>
+  /** Repeatable: a delivery that is under way is left alone. */
+  startDelivery(input: Omit<DeliveryInput, 'queue'>): Promise<void>
+  /** Best effort; a flight that has ended needs no waking. */
+  wakeFlight(prefix: string): Promise<void>
+  /** Throws `temporal_unavailable`. */
+  ping(deadlineMs: number): Promise<void>
+  /** For metrics; rejects when Temporal is away. */
+  backlogs(): Promise<QueueBacklog[]>
+  close(): Promise<void>
+}
+
+/** A connection of a process of its own (`Connection`), or that of its workers (`NativeConnection`). */
+export type TemporalConnection = Pick<
+  Connection,
+  'workflowService' | 'operatorService' | 'withDeadline' | 'ensureConnected' | 'close'
+> &
+  Required<Pick<Client['connection'], 'plugins' | 'withMetadata' | 'withAbortSignal'>>
+
+export interface TemporalNames {
+  namespace: string
+  taskQueue: string
+}
+
+export interface TemporalApiOptions extends TemporalNames {
+  connection: ConnectionOptions
+}
+
+const names = searchAttributes
+const modelName = defineSearchAttributeKey(names.modelName, SearchAttributeType.KEYWORD_LIST)
+const platform = defineSearchAttributeKey(names.platform, SearchAttributeType.KEYWORD_LIST)
+const flightSize = defineSearchAttributeKey(names.flightSize, SearchAttributeType.INT)
+const repeatable = {
+  workflowTaskTimeout: workflowTaskTimeoutMs,
+  workflowIdReusePolicy: 'ALLOW_DUPLICATE',
+  workflowIdConflictPolicy: 'USE_EXISTING',
+} as const
+/** A summary names the first models only: it is a line in a list, and Temporal refuses one above 400 bytes. */
+const namedModels = 3
+const namedLength = 24
+/** Bytes; Temporal refuses a longer one. */
+const longestFairnessKey = 64
+/** Temporal refuses a value above 2,048 bytes of JSON; what is cut off is still in the records. */
+const longestAttributeBytes = 1_500
+const connectTimeoutMs = 5_000
+
+/** Opens no connection before it is used. */
+export function openTemporalApi({ connection, ...names }: TemporalApiOptions): TemporalApi {
+  return makeTemporalApi(Connection.lazy({ connectTimeout: connectTimeoutMs, ...connection }), names)
+}
+
+export function makeTemporalApi(connection: TemporalConnection, options: TemporalNames): TemporalApi {
+  const { namespace, taskQueue } = options
+  const client = new Client({ connection, namespace, interceptors: { workflow: [tracedStarts] } })
+  let registered: boolean | undefined
+
+  async function attributesOf(start: FlightStart): Promise<SearchAttributePair[]> {
+    registered ??= await areRegistered()
+    if (!registered) return []
+    return [
+      { key: modelName, value: fitting(start.models) },
+      { key: platform, value: [start.platform] },
+      { key: flightSize, value: start.ids.length },
+    ]
+  }
+
+  /** A start with unknown attributes is refused, so they are left out where nobody registered them. */
+  async function areRegistered(): Promise<boolean> {
+    const answer = await connection.operatorService.listSearchAttributes({ namespace })
+    return Object.values(names).every((name) => name in (answer.customAttributes ?? {}))
+  }
+
+  async function startOnce(start: FlightStart, typedSearchAttributes: SearchAttributePair[]): Promise<void> {
+    const { priority: priorityKey, fairnessKey } = start
+    await client.workflow.start<typeof flight>(workflowNames.flight, {
+      taskQueue,
+      workflowId: flightIdOf(start.prefix),
+      args: [flightInputOf(start)],
+      ...repeatable,
+      typedSearchAttributes,
+      staticSummary: summaryOf(start),
+      priority: {
+        ...(priorityKey && { priorityKey }),
+        ...(fairnessKey && { fairnessKey: shortened(fairnessKey) }),
+      },
+    })
+  }
+
+  /** Attributes only help to find a flight: one that Temporal refuses with them starts without. */
+  async function startAnyhow(start: FlightStart): Promise<StartAnswer> {
+    for (const attributes of [await attributesOf(start), []]) {
+      try {
+        await startOnce(start, attributes)
+        return 'started'
+      } catch (error) {
+        if (!isInvalid(error)) throw error
+      }
+    }
+    return 'refused'
+  }
+
+  return {
+    startFlight: (start, deadlineMs) =>
+      translated(() => connection.withDeadline(Date.now() + deadlineMs, () => startAnyhow(start))),
+    async startGuard(processId) {
+      await translated(() =>
+        client.workflow.start<typeof guard>(workflowNames.guard, {
+          taskQueue: guardQueueOf(taskQueue),
+          workflowId: guardIdOf(processId),
+          args: [{ processId, flightQueue: taskQueue }],
+          ...repeatable,
+          staticSummary: 'guards an API process',
+        }),
+      )
+    },
+    async startDelivery(input) {
+      await translated(() =>
+        client.workflow.start<typeof delivery>(workflowNames.delivery, {
+          taskQueue: guardQueueOf(taskQueue),
+          workflowId: deliveryIdOf(input.id),
+          args: [{ ...input, queue: deliveryQueueOf(taskQueue) }],
+          ...repeatable,
+          staticSummary: `webhook ${input.id}`,
+        }),
+      )
+    },
+    async wakeFlight(prefix) {
+      await translated(() => client.workflow.getHandle(flightIdOf(prefix)).signal(wakeSignal))
+    },
+    async ping(deadlineMs) {
+      await translated(() =>
+        connection.withDeadline(Date.now() + deadlineMs, () =>
+          connection.workflowService.describeNamespace({ namespace }),
+        ),
+      )
+    },
+    backlogs: () => queueBacklogs(connection, options),
+    close: () => connection.close(),
+  }
+}
+
+/** The first of these names that fit into a search attribute, whole. */
+export function fitting(models: readonly string[]): string[] {
+  let bytes = '[]'.length
+  return models.filter((name) => {
+    bytes += Buffer.byteLength(JSON.stringify(name)) + ','.length
+    return bytes <= longestAttributeBytes
+  })
+}
+
+function summaryOf({ ids, models, platform }: FlightStart): string {
+  const named = models.slice(0, namedModels).map((name) => name.slice(0, namedLength))
+  const more = models.length > namedModels ? ', …' : ''
+  return `${ids.length} × ${named.join(', ')}${more} on ${platform}`
+}
+
+/** Keys that differ stay different. */
+function shortened(fairnessKey: string): string {
+  if (Buffer.byteLength(fairnessKey) <= longestFairnessKey) return fairnessKey
+  return createHash('sha256').update(fairnessKey).digest('base64url')
+}
+
+async function translated<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return await call()
+  } catch (error) {
+    throw unavailable(error)
+  }
+}
+
+function unavailable(cause: unknown): ServiceError {
+  return new ServiceError('temporal_unavailable', 'the workflow service cannot be reached', { cause })
+}
+
+/** gRPC's INVALID_ARGUMENT: the request itself is at fault. Anything else may pass, credentials and namespaces too. */
+const invalidArgument = 3
+
+function isInvalid(error: unknown): boolean {
+  for (let at = error, depth = 0; at instanceof Error && depth < 8; depth++, at = at.cause) {
+    if (isGrpcServiceError(at)) return at.code === invalidArgument
+  }
+  return false
+}
