@@ -1,4 +1,4 @@
-/** How every process of Perdure begins and ends: signals, exit codes, one clear line per fault. Starts nothing itself. */
+/** How every process of Perdure begins and ends: signals, order, exit codes, one clear line per fault. Starts nothing itself. */
 import { ConfigError } from './config.ts'
 
 /** Fires at the first SIGTERM or SIGINT; a second one ends the process at once. */
@@ -20,6 +20,29 @@ export function aborted(signal: AbortSignal): Promise<void> {
     if (signal.aborted) resolve()
     signal.addEventListener('abort', () => resolve(), { once: true })
   })
+}
+
+/** What ends of a process, in this order; one that is only API or only worker has only that part. */
+export interface Ending {
+  /** Nothing more is accepted; what the API answers itself ends. */
+  drain?(): Promise<unknown> | undefined
+  /** Nothing more is taken; activities end. */
+  stopWorkers?(): Promise<unknown> | undefined
+  /** Gives up the process's row in the store. */
+  leave(): Promise<unknown>
+}
+
+/** A process leaves after its last activity: who has left may take nothing, and others take over what it still runs. */
+export async function drainAndLeave({ drain, stopWorkers, leave }: Ending): Promise<void> {
+  try {
+    await drain?.()
+  } finally {
+    try {
+      await stopWorkers?.()
+    } finally {
+      await leave()
+    }
+  }
 }
 
 /** Runs until it ends; the exit code. Faults of settings are printed as they are, other errors behind `name`. */

@@ -1,4 +1,4 @@
-/** The life of the prediction service in one process: registered, guarded, open, drained, gone. Owns no routes. */
+/** The life of the prediction service in one process: guarded, open, drained. Owns no routes, and not the process's row. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { ServiceError } from '../contracts/errors.ts'
 import { type PlatformName, prefixOf } from '../contracts/names.ts'
@@ -57,8 +57,8 @@ export interface Lifecycle {
   opened: Promise<void>
   /** Throws while Temporal, the store or the guard is missing; for `/ready`. */
   check(): Promise<void>
-  /** Admits nothing more, lets what runs end, and leaves: the guard sees an orderly exit. */
-  stop(): Promise<void>
+  /** Admits nothing more and lets what it answers itself end. The process is still the holder of what its workers run. */
+  drain(): Promise<void>
 }
 
 /** A flight that somebody waits for gets its budget from the first call on; this is for the way there. */
@@ -78,7 +78,7 @@ export function startLifecycle(options: LifecycleOptions): Lifecycle {
   const stopping = new AbortController()
   const opened = Promise.withResolvers<void>()
   let isOpen = false
-  let stopped: Promise<void> | undefined
+  let drained: Promise<void> | undefined
 
   const laneOf = (name: PlatformName) => options.platform(name).lane
   const outbox = options.makeOutbox?.((id) => temporal.startDelivery({ id }))
@@ -176,9 +176,9 @@ export function startLifecycle(options: LifecycleOptions): Lifecycle {
       if (!isOpen)
         throw new ServiceError('temporal_unavailable', 'the guard of this process does not run yet')
     },
-    stop() {
-      stopped ??= drainAndLeave()
-      return stopped
+    drain() {
+      drained ??= drain()
+      return drained
     },
   }
 
@@ -188,15 +188,13 @@ export function startLifecycle(options: LifecycleOptions): Lifecycle {
       throw new ServiceError('store_unavailable', 'the record store does not answer')
   }
 
-  async function drainAndLeave(): Promise<void> {
+  async function drain(): Promise<void> {
     stopping.abort()
     // A start that Temporal does not answer is not waited for: a guard that starts late finds this process gone.
     await Promise.race([guarding, delay(longestGuardStartMs)])
-    const isKnown = await registered
-    if (isKnown) await store.closeProcess(processId)
+    if (await registered) await store.closeProcess(processId)
     await Promise.all([flights.drained(), direct.drained(), generations.drained()])
     sendLater?.stop()
-    if (isKnown) await store.leaveProcess(processId)
     await temporal.close()
   }
 }

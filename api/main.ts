@@ -7,7 +7,7 @@ import { makeAddressGuard } from '../platforms/guarded-address.ts'
 import { openRouting } from '../platforms/open-routing.ts'
 import { makePlatforms, type Platforms } from '../platforms/platforms.ts'
 import type { Routing } from '../platforms/routing.ts'
-import { aborted, runToExit } from '../processes.ts'
+import { aborted, drainAndLeave, runToExit } from '../processes.ts'
 import { makeRecordRoutes } from '../records/app.ts'
 import { makeHeldCalls } from '../records/held-calls.ts'
 import { type Mirror, makeMirror } from '../records/mirror.ts'
@@ -50,8 +50,8 @@ export interface RunningApi {
   url: string
   /** Resolves when the guard has opened this process: predictions are accepted from now on. */
   opened: Promise<void>
-  /** Not ready at once, served for `SHUTDOWN_DELAY`, then drained; the process has left the store afterwards. */
-  stop(): Promise<void>
+  /** Not ready at once, served for `SHUTDOWN_DELAY`, then nothing is accepted and what runs here ends. */
+  drain(): Promise<void>
 }
 
 /** Throws an `Error` of one line when the address cannot be had; nothing is left running then. */
@@ -124,15 +124,15 @@ export async function startApi(config: ApiConfig, parts: ApiParts): Promise<Runn
     return {
       url,
       opened: lifecycle.opened,
-      async stop() {
+      async drain() {
         await drainHttp(server, readiness, config.shutdownDelayMs)
-        await lifecycle.stop()
+        await lifecycle.drain()
         await validations.close()
       },
     }
   } catch (error) {
     readiness.stop()
-    await lifecycle.stop()
+    await lifecycle.drain()
     await validations.close()
     throw error
   }
@@ -183,16 +183,19 @@ export async function runApiProcess(config: ApiConfig, stop: AbortSignal): Promi
   const own = { metrics: makeMetrics(), log, ...(mirror && { mirror }) }
   const tracing = await startTracing(config.tracing, 'perdure-api', (text) => log.warn(text))
   const parts = { store, held, waiter, processId, registered, platforms, routing, ...own }
+  let api: RunningApi | undefined
   try {
-    const api = await startApi(config, { ...parts, onDead: () => exitDead(log) })
-    try {
-      await registered
-      await aborted(stop)
-      log.info('API drains')
-    } finally {
-      await api.stop()
-    }
+    api = await startApi(config, { ...parts, onDead: () => exitDead(log) })
+    await registered
+    await aborted(stop)
+    log.info('API drains')
   } finally {
+    await drainAndLeave({
+      drain: () => api?.drain(),
+      leave: async () => {
+        if (await registered.catch(() => false)) await store.leaveProcess(processId)
+      },
+    })
     held.close()
     waiter.close()
     await platforms.close()

@@ -9,7 +9,7 @@ import { makeLogger } from '../logging.ts'
 import { makeMetrics } from '../metrics.ts'
 import { openRouting } from '../platforms/open-routing.ts'
 import { makePlatforms } from '../platforms/platforms.ts'
-import { aborted, runToExit } from '../processes.ts'
+import { aborted, drainAndLeave, type Ending, runToExit } from '../processes.ts'
 import { makeHeldCalls } from '../records/held-calls.ts'
 import { makeMirror } from '../records/mirror.ts'
 import { openStore } from '../records/open.ts'
@@ -89,6 +89,7 @@ async function startAll(
   )
   const processId = `api-${randomBytes(6).toString('hex')}`
   await store.registerProcess(processId, 'api')
+  const ending: Ending = { leave: () => store.leaveProcess(processId) }
   const held = makeHeldCalls(store)
   const waiter = makeTerminalWaiter(store)
   undo.push(
@@ -96,7 +97,10 @@ async function startAll(
     () => waiter.close(),
   )
   const platforms = makePlatforms(Object.values(config.platforms))
-  undo.push(() => platforms.close())
+  undo.push(
+    () => platforms.close(),
+    () => drainAndLeave(ending),
+  )
   const routing = await openRouting(config, log)
   const parts = {
     store,
@@ -111,10 +115,10 @@ async function startAll(
   }
 
   const workers = await runWorkers(config, parts)
-  undo.push(() => workers.stop())
+  ending.stopWorkers = () => workers.stop()
   await workers.started
   const api = await startApi(config, { ...parts, onDead: () => exitDead(log) })
-  undo.push(() => api.stop())
+  ending.drain = () => api.drain()
   await api.opened
   return { api: api.url, temporalUi: temporal?.uiUrl ?? '', model: `http://${model.address}` }
 }

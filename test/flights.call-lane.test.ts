@@ -118,9 +118,10 @@ test('an operator who cancels a flight in the Temporal UI ends every open record
 })
 
 test('the guard of a process that leaves in order ends by itself', async () => {
-  const { lifecycle, client, processId, request } = await startInProcess()
+  const { lifecycle, store, client, processId, request } = await startInProcess()
   await lifecycle.service.predict(request(1))
-  await lifecycle.stop()
+  await lifecycle.drain()
+  await store.leaveProcess(processId)
   const guard = client.workflow.getHandle(guardIdOf(processId))
   await vi.waitFor(async () => expect((await guard.describe()).status.name).toBe('COMPLETED'), deadline)
   await recordHistory(client, guardIdOf(processId), 'guard-orderly')

@@ -169,11 +169,12 @@ test('a 429 is obeyed, and a record that has expired there is kept up to date in
 
 test('what a dead process had not told is told by its guard', async () => {
   const records = await scriptedRecords()
-  const { lifecycle, request, client, processId } = await mirrored(records)
+  const { lifecycle, store, request, client, processId } = await mirrored(records)
   records.script(taken, json({}, 503))
   const record = await lifecycle.service.predict(request(1))
   expect(record.status).toBe('succeeded')
-  await lifecycle.stop()
+  await lifecycle.drain()
+  await store.leaveProcess(processId)
   const before = records.calls.length
   records.script(taken)
   await vi.waitFor(() => expect(records.calls.length).toBeGreaterThan(before), deadline)

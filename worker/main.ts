@@ -9,7 +9,7 @@ import { type Metrics, makeMetrics } from '../metrics.ts'
 import { openRouting } from '../platforms/open-routing.ts'
 import { makePlatforms, type Platforms } from '../platforms/platforms.ts'
 import type { Routing } from '../platforms/routing.ts'
-import { runToExit } from '../processes.ts'
+import { drainAndLeave, runToExit } from '../processes.ts'
 import { expireFiles } from '../records/files.ts'
 import { makeHeldCalls } from '../records/held-calls.ts'
 import { type Mirror, makeMirror } from '../records/mirror.ts'
@@ -148,10 +148,9 @@ async function work(
   // Told to stop while it was composed.
   if (stop.aborted) drain()
   try {
-    await workers.ended
+    await drainAndLeave({ stopWorkers: () => workers.ended, leave: () => store.leaveProcess(processId) })
   } finally {
     held.close()
-    await store.leaveProcess(processId)
     await platforms.close()
   }
 }

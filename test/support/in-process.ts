@@ -18,6 +18,7 @@ import { makeAddressGuard } from '../../platforms/guarded-address.ts'
 import type { PlatformSettings } from '../../platforms/platform.ts'
 import { makePlatforms } from '../../platforms/platforms.ts'
 import { makeRouting } from '../../platforms/routing.ts'
+import { drainAndLeave } from '../../processes.ts'
 import { makeHeldCalls } from '../../records/held-calls.ts'
 import { makeMirror } from '../../records/mirror.ts'
 import { makeOutboxSender } from '../../records/outbox-sender.ts'
@@ -226,8 +227,11 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<In
     },
   }
   onTestFinished(async () => {
-    await lifecycle.stop()
-    await result.workers?.stop()
+    await drainAndLeave({
+      drain: () => lifecycle.drain(),
+      stopWorkers: () => result.workers?.stop(),
+      leave: () => store.leaveProcess(processId),
+    })
     held.close()
     waiter.close()
     await platforms.close()
