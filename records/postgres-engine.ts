@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Pool, PoolClient, QueryResult } from 'pg'
 import type { Engine, Entry } from './group.ts'
 import { isLasting, storeUnavailable } from './group.ts'
+import { failureOf, isPassing, PassingFailure } from './postgres-failures.ts'
 import type { Ask, Operation } from './statement.ts'
 import { type Tell, type TransactionRules, transaction } from './transaction.ts'
 import { makeWriteQueue, retryRead } from './write-queue.ts'
@@ -32,7 +33,9 @@ export function makePostgresEngine(pool: Pool, { deadlineMs, prepared }: Postgre
   async function onConnection<Result>(operation: () => Operation<Result>, deadline: number): Promise<Result> {
     if (!isPrepared) await inTime(prepared(), deadline)
     isPrepared = true
-    const client = await pool.connect()
+    const client = await pool.connect().catch((error: unknown) => {
+      throw failureOf(error)
+    })
     try {
       const result = await drive(client, operation(), deadline)
       client.release()
@@ -85,7 +88,7 @@ async function drive<Result>(
     step =
       failed === undefined
         ? operation.next(answers.map((answer) => (answer.status === 'fulfilled' ? answer.value.rows : [])))
-        : operation.throw(failed.reason)
+        : operation.throw(failureOf(failed.reason))
   }
   return step.value
 }
@@ -105,7 +108,7 @@ export async function inTime(prepared: Promise<void>, deadline: number): Promise
   const timer = new AbortController()
   const late = delay(Math.max(0, deadline - performance.now()), undefined, { signal: timer.signal }).then(
     () => {
-      throw new Error('timeout: the database is being brought up to date')
+      throw new PassingFailure(new Error('the database is being brought up to date'))
     },
   )
   try {
@@ -115,33 +118,4 @@ export async function inTime(prepared: Promise<void>, deadline: number): Promise
     timer.abort()
     late.catch(() => undefined)
   }
-}
-
-/** Waiting does not mend it. The message is one line, free of secrets. */
-export class UnusableDatabase extends Error {
-  constructor(cause: unknown) {
-    const reason = cause instanceof AggregateError ? cause.errors[0] : cause
-    // The driver's words name the user and the database, never the password.
-    const words = reason instanceof Error ? reason.message : String(reason)
-    super(`The record store's database cannot be used: ${words}`, { cause })
-  }
-}
-
-/**
- * SQLSTATE classes and codes that say nothing about the statement: 08 connection, 40 rollback (deadlock), 53 resources,
- * 55P03 lock timeout, 57 operator intervention and timeouts, 25P02/25P03 a transaction that the server has given up,
- * 25006 a server that is a standby now (postgresql.org/docs/current/errcodes-appendix.html).
- */
-const passingStates = /^(08|40|53|57)|^(55P03|25P02|25P03|25006)$/
-
-/** A connection that broke has no SQLSTATE but a system error code, or only a message of the driver. */
-const brokenConnection =
-  /^(ECONN|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN|ENOENT$)|terminated|timeout|not queryable|connection error/
-
-export function isPassing(error: unknown): boolean {
-  if (!(error instanceof Error) || error instanceof UnusableDatabase) return false
-  if (error instanceof AggregateError && error.errors.length > 0) return error.errors.every(isPassing)
-  const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
-  if (/^[0-9A-Z]{5}$/.test(code) && !code.startsWith('E')) return passingStates.test(code)
-  return brokenConnection.test(code === '' ? error.message : code)
 }

@@ -3,7 +3,8 @@ import pg from 'pg'
 import { ServiceError } from '../contracts/errors.ts'
 import { composeStore, type StoreOptions } from './composed-store.ts'
 import { schema as currentSchema, type Schema } from './migrations/migrations.ts'
-import { inTime, isPassing, makePostgresEngine, UnusableDatabase } from './postgres-engine.ts'
+import { inTime, makePostgresEngine } from './postgres-engine.ts'
+import { failureAtStart, isPassing, UnusableDatabase } from './postgres-failures.ts'
 import { type BeatOptions, defaultBeats, makeBeats } from './postgres-life.ts'
 import { migrate } from './postgres-schema.ts'
 import { postgresDialect } from './statement.ts'
@@ -68,7 +69,7 @@ export async function openPostgresStore({
   const prepared = () =>
     (done ??= migrate(pool, schema).catch((error: unknown) => {
       done = undefined
-      throw isPassing(error) ? error : new UnusableDatabase(error)
+      throw failureAtStart(error)
     }))
   const engine = makePostgresEngine(pool, { deadlineMs: writeDeadlineMs, prepared })
   try {

@@ -31,6 +31,5 @@ export async function untilThere(
 
 function reasonOf(error: unknown): string {
   const cause = error instanceof Error ? error.cause : undefined
-  const first = cause instanceof AggregateError ? cause.errors[0] : cause
-  return first instanceof Error ? `: ${first.message}` : ''
+  return cause instanceof Error ? `: ${cause.message}` : ''
 }
