@@ -1,5 +1,5 @@
 /** First schema: predictions with their payloads apart, flights, queues, processes, idempotency keys, outbox. */
-import type { SchemaWords } from './migrations.ts'
+import type { SchemaWords } from '../sql/migrations/migration.ts'
 
 export function predictions({ identity }: SchemaWords): string[] {
   return [

@@ -1,5 +1,5 @@
 /** Validations with their attempts and texts (requests, logs), and the blessings they led to. */
-import type { SchemaWords } from './migrations.ts'
+import type { SchemaWords } from '../sql/migrations/migration.ts'
 
 export function validations({ identity }: SchemaWords): string[] {
   return [

@@ -1,5 +1,5 @@
 /** What model servers say of themselves: tracking records and model endpoints. */
-import type { SchemaWords } from './migrations.ts'
+import type { SchemaWords } from '../sql/migrations/migration.ts'
 
 export function tracking({ identity }: SchemaWords): string[] {
   return [

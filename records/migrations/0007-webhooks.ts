@@ -1,5 +1,5 @@
 /** User webhooks: what a prediction's caller ordered, and each event on its way to the receiver. */
-import type { SchemaWords } from './migrations.ts'
+import type { SchemaWords } from '../sql/migrations/migration.ts'
 
 export function webhooks({ identity }: SchemaWords): string[] {
   return [

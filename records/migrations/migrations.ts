@@ -2,6 +2,7 @@
  * All schema changes in order; the schema's version is their count. Files are only ever added. Decides whether this
  * version may use a database that it finds, and what brings an older one up to date; touches none itself.
  */
+import type { Migration, SchemaWords } from '../sql/migrations/migration.ts'
 import { predictions } from './0001-predictions.ts'
 import { jobs } from './0002-jobs.ts'
 import { files } from './0003-files.ts'
@@ -14,14 +15,6 @@ import { deadlines } from './0009-deadlines.ts'
 import { progress } from './0010-progress.ts'
 import { observed } from './0011-observed.ts'
 import { flightStarts } from './0012-flight-starts.ts'
-
-/** Where the dialects differ. */
-export interface SchemaWords {
-  /** An ascending primary key that is never reused. */
-  identity: string
-}
-
-export type Migration = (words: SchemaWords) => string[]
 
 export interface Schema {
   migrations: readonly Migration[]
