@@ -1,8 +1,8 @@
 /** The rules of a validation request that span several fields: what contradicts what. Pure; shapes are checked before. */
-import type { Fields } from './validation.ts'
 import { attemptBudgetSeconds, stopGraceOf } from './validation-budgets.ts'
 import { requestSchemas } from './validation-requests.ts'
 import type { ServingSpec } from './validation-serving.ts'
+import type { Fields } from './validations/fields.ts'
 
 /** One contradiction; `field` is a path from the top of the request. */
 export type Fault = { field: (string | number)[]; message: string }

@@ -1,43 +1,9 @@
-/** The validation request as it comes over HTTP or from a file: schema, defaults and every rule across fields. */
+/** The validation request as it comes over HTTP or from a file: how it is read and what is told of its faults. */
 import { z } from 'zod'
 import { ServiceError } from './errors.ts'
-import { Budgets } from './validation-budgets.ts'
 import { faultsAcross } from './validation-faults.ts'
-import { Examples, Gates, Golden, Load, RequestSpec } from './validation-requests.ts'
-import { Limits, type PlatformKind, platformKinds, ServingSpec } from './validation-serving.ts'
-
-export const Model = z
-  .strictObject({
-    /** Folder or file that the worker can read. */
-    path: z.string().min(1).optional(),
-    /** `s3://…`, `gs://…`: passed on to the server, not read here. */
-    uri: z
-      .string()
-      .regex(/^[a-z][a-z0-9+.-]*:\/\/\S+$/, 'is not a URI')
-      .optional(),
-    name: z.string().min(1).optional(),
-    version: z.string().regex(/^\d+$/, 'is not a number').default('1'),
-    /** Digest of a remote model: `sha256:…` or an object generation. */
-    digest: z.string().min(1).optional(),
-  })
-  .refine((model) => model.path === undefined || model.uri === undefined, {
-    error: 'has both path and uri',
-  })
-
-/** The request's fields with their defaults, before the rules across them. */
-export const Fields = z.strictObject({
-  model: Model,
-  servingSpec: ServingSpec,
-  validationSpec: Budgets.prefault({}),
-  requestSpec: RequestSpec.optional(),
-  examples: Examples.optional(),
-  requests: z.array(z.record(z.string(), z.unknown())).default([]),
-  goldens: z.array(Golden).default([]),
-  load: Load.optional(),
-  gates: Gates.prefault({}),
-  limits: Limits.prefault({}),
-})
-export type Fields = z.infer<typeof Fields>
+import { type PlatformKind, platformKinds } from './validation-serving.ts'
+import { Fields } from './validations/fields.ts'
 
 export const ValidationRequest = Fields.superRefine((spec, context) => {
   for (const { field, message } of faultsAcross(spec)) {
