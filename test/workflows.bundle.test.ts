@@ -1,14 +1,26 @@
 /** The workflow bundle is the wall between decisions and side effects: it holds neither activities nor zod. */
-import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
-import { workflowBundle } from '../worker/bundle.ts'
+import { bundleName, workflowBundle } from '../worker/bundle.ts'
 
 function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'perdure-bundle-'))
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
   return folder
+}
+
+/** Names of the functions that activities/ hands out. */
+function activityFunctions(): string[] {
+  const folder = join(import.meta.dirname, '../activities')
+  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) =>
+    name.endsWith('.ts'),
+  )
+  const exported = /^export (?:async )?function (\w+)/gm
+  return files.flatMap((name) =>
+    [...readFileSync(join(folder, name), 'utf8').matchAll(exported)].map((found) => found[1]!),
+  )
 }
 
 test('the workflow bundle holds no activity code, no zod and no Node built-in', async () => {
@@ -18,8 +30,9 @@ test('the workflow bundle holds no activity code, no zod and no Node built-in', 
   // What hands trace context on, without what records it.
   expect(code).toContain('function workflowTrace(')
   expect(code).not.toContain('node_modules/@opentelemetry')
-  expect(code).not.toContain('makeFlightActivities')
-  expect(code).not.toContain('makeCallStep')
+  const names = activityFunctions()
+  expect(names).toContain('makeFlightActivities')
+  expect(names.filter((name) => code.includes(`function ${name}(`))).toEqual([])
   expect(code).not.toContain('node_modules/zod')
   expect(code).not.toContain('node:sqlite')
 })
@@ -31,4 +44,23 @@ test('a bundle that fits the code is built once', async () => {
   const second = await workflowBundle(folder)
   expect(second.codePath).toBe(first.codePath)
   expect(statSync(second.codePath).mtimeMs).toBe(builtAt)
+})
+
+test.each([
+  'workflows/flight.ts',
+  'workflows/validations/attempt.ts',
+  'contracts/names.ts',
+  'contracts/predictions/flights.ts',
+])('a change in %s asks for another bundle', (path) => {
+  const root = temporaryFolder()
+  const write = (name: string, text: string) => {
+    mkdirSync(dirname(join(root, name)), { recursive: true })
+    writeFileSync(join(root, name), text)
+  }
+  for (const name of ['workflows/index.ts', 'contracts/errors.ts', path])
+    write(name, 'export const one = 1\n')
+  const before = bundleName(root)
+  expect(bundleName(root)).toBe(before)
+  write(path, 'export const one = 2\n')
+  expect(bundleName(root)).not.toBe(before)
 })
