@@ -1,20 +1,13 @@
 /** HTTP as probes need it: polls that cannot hang, requests with a time limit, replies read whole. Judges nothing. */
 import { Agent, type Dispatcher, request } from 'undici'
 import { signalWithin } from './deadline.ts'
-import type { WireCall } from './probe.ts'
+import type { HttpReply, WireCall } from './probe.ts'
 
 /** One poll's time limit (specification, section 6). */
 export const pollTimeoutMs = 2000
 /** A body beyond this is not an answer to a probe. */
 const longestBodyBytes = 64 * 1024 * 1024
 const shownCharacters = 500
-
-export interface HttpReply {
-  status: number
-  text: string
-  /** The body as JSON; undefined when it is none. */
-  json: unknown
-}
 
 /** `ms`: from send to the last byte of the body. */
 export type Exchange =

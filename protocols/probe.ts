@@ -1,6 +1,5 @@
 /** How validation talks to a model server: one readiness poll, one request, one judgement. Each kind has a file; none repeats anything. */
 import type { ProbeRequest } from '../contracts/validation-requests.ts'
-import type { HttpReply } from './probe-http.ts'
 import type { ServingBinary } from './serving-binary.ts'
 
 /** `NOT_READY`: poll on. `UNAVAILABLE`: it will never be; `reason` is the server's own. */
@@ -31,6 +30,13 @@ export interface WireCall {
   headers: Record<string, string>
   /** JSON text; absent: no body. */
   body?: string
+}
+
+export interface HttpReply {
+  status: number
+  text: string
+  /** The body as JSON; undefined when it is none. */
+  json: unknown
 }
 
 /** `busy`: the server had no slot and did nothing; ask again. `bad`: a failed request. */
