@@ -3,7 +3,7 @@
 import { hostname } from 'node:os'
 import { Pusher, type PushFailure } from './push.ts'
 import { snapshot } from './snapshot.ts'
-import type { StreamTarget } from './streams.ts'
+import type { StreamTarget } from './target.ts'
 
 export interface ErrorStreamOptions {
   functionUri?: string

@@ -5,7 +5,7 @@ import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { printJson } from '../../contracts/json.ts'
 import { ValueError } from '../errors.ts'
-import type { StreamTarget } from './streams.ts'
+import type { StreamTarget } from './target.ts'
 
 export class FileStream implements StreamTarget {
   readonly #path: string

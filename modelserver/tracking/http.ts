@@ -3,7 +3,7 @@
 import { printJson } from '../../contracts/json.ts'
 import { ValueError } from '../errors.ts'
 import { PushError } from './push.ts'
-import type { StreamTarget } from './streams.ts'
+import type { StreamTarget } from './target.ts'
 
 /** `stream_args`: `headers` (an object of texts) and `timeout_ms` per record (5000). */
 export class HttpStream implements StreamTarget {

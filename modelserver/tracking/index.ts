@@ -24,4 +24,5 @@ export {
   type TrackedModel,
 } from './recorder.ts'
 export { snapshot } from './snapshot.ts'
-export { DummyStream, openStream, type StreamTarget } from './streams.ts'
+export { DummyStream, openStream } from './streams.ts'
+export type { StreamTarget } from './target.ts'

@@ -3,7 +3,7 @@
 import type { Producer } from '@platformatic/kafka'
 import { printJson } from '../../contracts/json.ts'
 import { ValueError } from '../errors.ts'
-import type { StreamTarget } from './streams.ts'
+import type { StreamTarget } from './target.ts'
 
 const form = /^kafka:\/\/(?<brokers>[^/?#]*)\/?(?<topic>[^?#]*)(?:\?(?<query>[^#]*))?$/
 

@@ -3,7 +3,7 @@
 import { isJsonObject, parseJson, printJson } from '../../contracts/json.ts'
 import { ValueError } from '../errors.ts'
 import type { EndpointAttributes, EndpointRecord, EndpointStore } from './endpoints.ts'
-import type { StreamTarget } from './streams.ts'
+import type { StreamTarget } from './target.ts'
 
 /** `perdure://host:port` is the API's address, or that of a record service of its own. `perdures://` is TLS. */
 const form = /^perdure(s?):\/\/([^/?#]+)\/?$/

@@ -1,7 +1,8 @@
 /** Decides from options and parameters whether and where a server tracks its models (specification 5.1, 5.2). */
 
 import { ValueError } from '../errors.ts'
-import { openStream, type StreamTarget } from './streams.ts'
+import { openStream } from './streams.ts'
+import type { StreamTarget } from './target.ts'
 
 export interface TrackingOptions {
   functionUri?: string | undefined

@@ -1,6 +1,6 @@
 /** Hands records to a stream in order, one push at a time, without ever failing or delaying who records. */
 
-import type { StreamTarget } from './streams.ts'
+import type { StreamTarget } from './target.ts'
 
 /** A stream's own account of a push that failed in part: how many of the records it did not take. */
 export class PushError extends Error {

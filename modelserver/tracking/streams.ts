@@ -5,12 +5,7 @@ import { FileStream } from './file.ts'
 import { HttpStream } from './http.ts'
 import { KafkaStream } from './kafka.ts'
 import { PerdureStream } from './perdure.ts'
-
-/** Where records go. A throw or a rejection of `push` is counted by who pushes and reaches no request. */
-export interface StreamTarget {
-  push(records: unknown[]): unknown
-  close?(): unknown
-}
+import type { StreamTarget } from './target.ts'
 
 /** `dummy://`: keeps records in memory, for tests. */
 export class DummyStream implements StreamTarget {
