@@ -63,6 +63,11 @@ export class OverloadedError extends HttpError {
   }
 }
 
+/** The model took longer than `timeoutMs`: 504. Also the reason that the request's signal aborts with. */
+export class TimeLimitError extends HttpError {
+  override name = 'TimeoutError'
+}
+
 const longestMessage = 32_000
 const keptEnd = 16_000
 const deepestCause = 16

@@ -1,7 +1,7 @@
 /** Turns what a model yields into the text of a streamed answer: ndjson lines or SSE blocks (4.6, 7.4). */
 
 import { untilAborted } from './abort.ts'
-import { TimeLimitError } from './scheduling/index.ts'
+import { TimeLimitError } from './errors.ts'
 
 export interface StreamFormat {
   readonly contentType: string

@@ -4,7 +4,7 @@ import { ValueError } from './errors.ts'
 import type { ModelEvent } from './event.ts'
 import { type ModelClass, V2ModelServer } from './model.ts'
 import type { RouteHandler } from './routes.ts'
-import { threadedModel } from './scheduling/index.ts'
+import { threadedModel } from './scheduling/threaded-model.ts'
 import type { ModelSettings } from './settings.ts'
 
 /** A class whose instances answer events; made once, without arguments. */

@@ -2,6 +2,7 @@
 
 import fc from 'fast-check'
 import { describe, expect, test, vi } from 'vitest'
+import { TimeLimitError } from '../modelserver/errors.ts'
 import {
   Batcher,
   type BatchingOptions,
@@ -10,7 +11,6 @@ import {
   ModelQueue,
   type QueueLimits,
   ServerMetrics,
-  TimeLimitError,
   tensorBatches,
 } from '../modelserver/scheduling/index.ts'
 import type { InferRequest } from '../modelserver/tensors/index.ts'

@@ -2,9 +2,10 @@
 
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { RequestContext, type ServerContext } from '../modelserver/context.ts'
+import { TimeLimitError } from '../modelserver/errors.ts'
 import { ModelEvent } from '../modelserver/event.ts'
 import type { ModelOptions, V2ModelServer } from '../modelserver/model.ts'
-import { TimeLimitError, threadedModel } from '../modelserver/scheduling/index.ts'
+import { threadedModel } from '../modelserver/scheduling/threaded-model.ts'
 
 const module = new URL('./support/threaded-models.ts', import.meta.url)
 const logged: string[] = []

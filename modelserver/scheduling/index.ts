@@ -1,4 +1,4 @@
-/** The door of scheduling: queues and limits, batches, worker threads, and the metrics a server is watched by. */
+/** The door of scheduling: queues and limits, batches, and the metrics a server is watched by. */
 
 export { type BatchAdapter, listBatches, tensorBatches } from './adapters.ts'
 export { Batcher } from './batcher.ts'
@@ -9,8 +9,6 @@ export {
   checkLimits,
   type QueueLimits,
   type RejectReason,
-  TimeLimitError,
 } from './limits.ts'
 export { type ModelMetrics, type ModelSource, ServerMetrics } from './metrics.ts'
 export { ModelQueue, type Slot } from './queue.ts'
-export { type ThreadedModelOptions, threadedModel } from './threaded-model.ts'

@@ -1,6 +1,6 @@
 /** What may be set for a model's scheduling, and what goes over it. Checks options; enforces nothing. */
 
-import { HttpError, ValueError } from '../errors.ts'
+import { ValueError } from '../errors.ts'
 
 /**
  * What the scheduler needs of a request's context. `signal` may be a lazy getter: it is touched only by requests
@@ -25,11 +25,6 @@ export interface QueueLimits {
 
 /** Label `reason` of `model_rejected_total`. */
 export type RejectReason = 'queue_full' | 'queue_timeout' | 'draining' | 'unloading' | 'timeout'
-
-/** The model took longer than `timeoutMs`: 504. Also the reason that the request's signal aborts with. */
-export class TimeLimitError extends HttpError {
-  override name = 'TimeoutError'
-}
 
 /** Throws `ValueError` for limits that are not integers in their range. */
 export function checkLimits(limits: QueueLimits): void {

@@ -1,7 +1,7 @@
 /** One model's queue: how many requests run, wait and are turned away (specification 7.2). Knows nothing of batches. */
 
-import { OverloadedError } from '../errors.ts'
-import { type Call, checkLimits, type QueueLimits, type RejectReason, TimeLimitError } from './limits.ts'
+import { OverloadedError, TimeLimitError } from '../errors.ts'
+import { type Call, checkLimits, type QueueLimits, type RejectReason } from './limits.ts'
 
 const longestRetryAfterS = 60
 

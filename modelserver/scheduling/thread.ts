@@ -2,9 +2,8 @@
 
 import { MessageChannel, Worker } from 'node:worker_threads'
 import type { ServerContext } from '../context.ts'
-import { RuntimeError } from '../errors.ts'
+import { RuntimeError, TimeLimitError } from '../errors.ts'
 import type { EventFields } from '../event.ts'
-import { TimeLimitError } from './limits.ts'
 import {
   type Answer,
   type FromThread,
