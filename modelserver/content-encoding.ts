@@ -3,9 +3,9 @@
 import { promisify } from 'node:util'
 import { brotliDecompress, inflate, unzip, zstdDecompress } from 'node:zlib'
 import { HttpError } from './errors.ts'
-import { header } from './event.ts'
 import { tooLarge } from './fetch.ts'
 import type { Incoming } from './incoming.ts'
+import { header } from './messages/headers.ts'
 
 const unpackers = {
   gzip: promisify(unzip),

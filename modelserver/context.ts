@@ -1,7 +1,8 @@
 /** What a model knows of the server around it and of the request it answers. */
 
 import { AbortSource } from './abort.ts'
-import type { EventHeaders, ModelEvent, Trigger } from './event.ts'
+import type { ModelEvent, Trigger } from './event.ts'
+import type { EventHeaders } from './messages/headers.ts'
 import type { TraceContext } from './trace.ts'
 import { type Start, startClock } from './tracking/index.ts'
 

@@ -4,23 +4,20 @@ import type { ModelEvent } from './event.ts'
 import { bodyText, type ErrorForm, faultReply, faultStatus, isBeforeModel } from './faults.ts'
 import { decodeBody } from './format.ts'
 import { trimSlashes } from './model-path.ts'
-import type { ServerOptions } from './options.ts'
 import { type Reply, render } from './reply.ts'
 import type { ModelRouter } from './router.ts'
 import type { Route } from './routes.ts'
-import type { ServerServices } from './services.ts'
+import type { ServerServices } from './settings.ts'
 
 const generatePath = /\/generate(?:_stream)?\/?$/
 
 export class Dispatcher {
-  readonly #options: ServerOptions
   readonly #services: ServerServices
   readonly #target: ModelRouter | Route
 
   /** `target`: the router, or the one model of a server without router. */
-  constructor(target: ModelRouter | Route, options: ServerOptions, services: ServerServices) {
+  constructor(target: ModelRouter | Route, services: ServerServices) {
     this.#target = target
-    this.#options = options
     this.#services = services
   }
 
@@ -72,7 +69,7 @@ export class Dispatcher {
   #protocolOf(event: ModelEvent): string {
     const target = this.#target
     const named = 'settings' in target ? target.protocol : target.protocolOf(event)
-    return named ?? this.#options.protocol ?? 'v2'
+    return named ?? this.#services.protocol
   }
 }
 

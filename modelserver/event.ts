@@ -1,10 +1,8 @@
 /** One request as routers and models see it, whatever carried it here. Refuses to parse bodies. */
 
 import { type AbortParent, AbortSource } from './abort.ts'
+import type { EventHeaders } from './messages/headers.ts'
 import type { TraceContext } from './trace.ts'
-
-/** Header names are lower-case. */
-export type EventHeaders = Readonly<Record<string, string | string[] | undefined>>
 
 export interface Trigger {
   /** `''` or `http`: a caller waits on HTTP; any other value: read from a stream. */
@@ -90,12 +88,6 @@ export function hasNoPath(trigger: Trigger): boolean {
 /** A random UUID v4 in hex without dashes. */
 export function newEventId(): string {
   return crypto.randomUUID().replaceAll('-', '')
-}
-
-/** One value of a header; of several the first. */
-export function header(headers: EventHeaders, name: string): string | undefined {
-  const value = headers[name]
-  return typeof value === 'object' ? value[0] : value
 }
 
 /** A plain JSON-like object: no list, no bytes, no class instance such as a Response. */

@@ -1,7 +1,8 @@
 /** A request as a transport hands it over, and the event made of it (specification, 3.2). */
 
 import type { AbortSource } from './abort.ts'
-import { type EventFields, type EventHeaders, hasNoPath, header, ModelEvent, type Trigger } from './event.ts'
+import { type EventFields, hasNoPath, ModelEvent, type Trigger } from './event.ts'
+import { type EventHeaders, header } from './messages/headers.ts'
 import { continueTrace, type TraceContext } from './trace.ts'
 
 export interface Incoming {

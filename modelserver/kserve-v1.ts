@@ -1,18 +1,19 @@
 /** KServe's V1 protocol over the models of a server (specification, 4.6). Owns its paths, bodies and streams. */
 
 import { HttpError, InvalidInput } from './errors.ts'
-import { header, isPlainObject, type ModelEvent } from './event.ts'
+import { isPlainObject, type ModelEvent } from './event.ts'
 import { faultReply, jsonMessage, ModelMissing, ModelNotReady } from './faults.ts'
 import { toObject } from './format.ts'
 import { beginGeneration, streamReply } from './generate.ts'
 import type { ModelHost } from './host.ts'
 import { type Incoming, toEvent } from './incoming.ts'
 import { answer, type Hook, type Streamed } from './inference.ts'
+import { header } from './messages/headers.ts'
 import { decode } from './model-path.ts'
 import { counted } from './operations.ts'
 import { jsonReply, jsonText, Reply } from './reply.ts'
 import type { RouteTable } from './routes.ts'
-import type { ServerServices } from './services.ts'
+import type { ServerServices } from './settings.ts'
 import { abortable, type StreamFormat, sseBlock, streamText } from './stream.ts'
 
 type Answer = () => Promise<Reply> | Reply

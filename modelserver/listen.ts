@@ -6,8 +6,8 @@ import { getRequestListener } from '@hono/node-server'
 import { AbortSource } from './abort.ts'
 import { httpTrigger } from './event.ts'
 import { tooLarge } from './fetch.ts'
+import type { ServedModels } from './http/served-models.ts'
 import { Reply } from './reply.ts'
-import type { ModelServer } from './server.ts'
 
 export interface Listening {
   readonly host: string
@@ -19,7 +19,7 @@ export interface Listening {
 
 /** `port` 0 = any free one. Rejects when the address is taken. */
 export async function listen(
-  server: ModelServer,
+  server: ServedModels,
   {
     host = '127.0.0.1',
     port = 0,
@@ -63,7 +63,7 @@ function boundTo(http: Server): AddressInfo {
   return address
 }
 
-function serveRaw(server: ModelServer, request: IncomingMessage, response: ServerResponse): void {
+function serveRaw(server: ServedModels, request: IncomingMessage, response: ServerResponse): void {
   const abort = new AbortSource()
   response.on('close', () => {
     if (!response.writableFinished) abort.abort(new Error('the client is gone'))

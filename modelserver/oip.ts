@@ -1,7 +1,8 @@
 /** Open Inference Protocol at a model: metadata, reading requests, building and writing answers (4.4). Codec: tensors/. */
 
 import type { RequestContext } from './context.ts'
-import { header, type ModelEvent } from './event.ts'
+import type { ModelEvent } from './event.ts'
+import { header } from './messages/headers.ts'
 import type { V2ModelServer } from './model.ts'
 import type { Feature } from './model-spec.ts'
 import { jsonReply, Reply } from './reply.ts'

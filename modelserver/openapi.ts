@@ -1,10 +1,10 @@
 /** The OpenAPI 3.1 document of a server: every path it answers, made from its routes at the moment of asking. */
 
 import { VotingEnsemble } from './ensemble.ts'
+import type { ServedModels } from './http/served-models.ts'
 import { customOperations, type V2ModelServer } from './model.ts'
 import { type SchemaName, schemas } from './openapi-schemas.ts'
 import type { Route } from './routes.ts'
-import type { ModelServer } from './server.ts'
 
 interface Operation {
   readonly summary: string
@@ -16,7 +16,7 @@ interface Operation {
 
 type Paths = Record<string, Record<string, object>>
 
-export function openapiDocument(server: ModelServer): object {
+export function openapiDocument(server: ServedModels): object {
   const { name = 'perdure', version = '' } = server.options
   const paths: Paths = {}
   addServerPaths(paths, server)
@@ -58,7 +58,7 @@ const serverPaths = new Set([
   '/docs',
 ])
 
-function addServerPaths(paths: Paths, server: ModelServer): void {
+function addServerPaths(paths: Paths, server: ServedModels): void {
   const get = (path: string, operation: Operation) => add(paths, path, 'get', operation)
   const post = (path: string, operation: Operation) => add(paths, path, 'post', operation)
   get('/v2', { summary: 'Name, version and extensions of the server', answer: 'ServerMetadata' })
@@ -99,7 +99,7 @@ function addServerPaths(paths: Paths, server: ModelServer): void {
   })
 }
 
-function addRouterPaths(paths: Paths, server: ModelServer, prefix: string, health: string): void {
+function addRouterPaths(paths: Paths, server: ServedModels, prefix: string, health: string): void {
   add(paths, '/', 'get', { summary: 'Name of the router', answer: 'ServerMetadata' })
   add(paths, '/', 'post', {
     summary: 'Infer with the model the body names, else the first',
@@ -141,7 +141,7 @@ function addModelPaths(
   base: string,
   protocol: string,
   model: V2ModelServer<object>,
-  server: ModelServer,
+  server: ServedModels,
   custom = true,
 ): void {
   const oip = protocol === 'oip'

@@ -8,7 +8,7 @@ import { ModelHost } from './host.ts'
 import { decode } from './model-path.ts'
 import { errorReply, jsonReply, type Reply } from './reply.ts'
 import type { Route, RouteTable } from './routes.ts'
-import type { ServerServices } from './services.ts'
+import type { ServerServices } from './settings.ts'
 
 interface IndexEntry {
   name: string

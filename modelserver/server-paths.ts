@@ -2,13 +2,13 @@
 
 import { docsPage, docsScript } from './docs-page.ts'
 import { errorText } from './errors.ts'
+import type { ServedModels } from './http/served-models.ts'
 import type { Incoming } from './incoming.ts'
 import { KServeV1 } from './kserve-v1.ts'
 import { openapiDocument } from './openapi.ts'
 import { errorReply, jsonReply, Reply } from './reply.ts'
 import { Repository } from './repository.ts'
-import type { ModelServer } from './server.ts'
-import type { ServerServices } from './services.ts'
+import type { ServerServices } from './settings.ts'
 
 type Answer = () => Promise<Reply> | Reply
 
@@ -19,12 +19,12 @@ const docsPaths: [string, Answer][] = [
 
 export class ServerPaths {
   readonly repository: Repository
-  readonly #server: ModelServer
+  readonly #server: ServedModels
   readonly #services: ServerServices
   readonly #v1: KServeV1
   readonly #gets: ReadonlyMap<string, Answer>
 
-  constructor(server: ModelServer, services: ServerServices) {
+  constructor(server: ServedModels, services: ServerServices) {
     this.#server = server
     this.#services = services
     this.repository = new Repository(server.routes, services)

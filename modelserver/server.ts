@@ -8,6 +8,7 @@ import { HttpError, RuntimeError, ValueError } from './errors.ts'
 import type { EventFields } from './event.ts'
 import { fromFetch, toResponse } from './fetch.ts'
 import { ModelHost } from './host.ts'
+import type { ServedModels, ServerState } from './http/served-models.ts'
 import { type EventRules, type Incoming, streamEvent, toEvent } from './incoming.ts'
 import type { ServerOptions, TrackingSettings } from './options.ts'
 import { errorReply, isStream, Reply, withHeaders } from './reply.ts'
@@ -15,13 +16,11 @@ import { ModelRouter } from './router.ts'
 import { Route, RouteTable } from './routes.ts'
 import { checkBatching, checkLimits } from './scheduling/index.ts'
 import { ServerPaths } from './server-paths.ts'
-import { defaultMaxBodyBytes, makeServices, type ServerServices } from './services.ts'
-import type { ModelSettings } from './settings.ts'
+import { defaultMaxBodyBytes, makeServices } from './services.ts'
+import type { ModelSettings, ServerServices } from './settings.ts'
 import { handlerOf, isModelClass, type RouteTarget, withThread } from './targets.ts'
 import { readAnswer, type TestAnswer, type TestOptions, testRequest } from './testing.ts'
 import { continueTrace, traceparent } from './trace.ts'
-
-export type ServerState = 'new' | 'started' | 'draining' | 'stopped'
 
 /** What exists from `start()` on. */
 interface Running {
@@ -30,7 +29,7 @@ interface Running {
   readonly dispatcher: Dispatcher
 }
 
-export class ModelServer {
+export class ModelServer implements ServedModels {
   /** Fetch-style application. Routes and middleware added to it come before the server's own paths. */
   readonly app: Hono
   readonly options: ServerOptions
@@ -122,7 +121,7 @@ export class ModelServer {
     this.#running = {
       services,
       paths: new ServerPaths(this, services),
-      dispatcher: new Dispatcher(target, options, services),
+      dispatcher: new Dispatcher(target, services),
     }
     this.#state = 'started'
     if (this.options.loadMode === 'async') this.#loadInBackground(services)

@@ -6,7 +6,7 @@ import { plainLogger } from './logger.ts'
 import type { ServerOptions } from './options.ts'
 import type { RouteTable } from './routes.ts'
 import { ServerMetrics } from './scheduling/index.ts'
-import type { HostServices } from './settings.ts'
+import type { ServerServices } from './settings.ts'
 import {
   type EndpointStore,
   ErrorStream,
@@ -16,10 +16,6 @@ import {
 } from './tracking/index.ts'
 
 export const defaultMaxBodyBytes = 64 * 1024 * 1024
-
-export interface ServerServices extends HostServices {
-  readonly errorStream: ErrorStream | undefined
-}
 
 /** `ensemble`: the models are children of one vote. Throws `ValueError` for bad tracking settings. */
 export function makeServices(

@@ -3,7 +3,7 @@
 import type { ServerContext } from './context.ts'
 import type { ModelClass, Protocol } from './model.ts'
 import type { BatchingOptions, QueueLimits, ServerMetrics } from './scheduling/index.ts'
-import type { EndpointStore, TrackingPlan } from './tracking/index.ts'
+import type { EndpointStore, ErrorStream, TrackingPlan } from './tracking/index.ts'
 
 /** Options of `addModel`. Left-out limits are off, except `maxQueueSize` = 100. Times in milliseconds. */
 export interface ModelSettings extends QueueLimits {
@@ -51,6 +51,11 @@ export interface HostServices {
   readonly endpoints: EndpointService | undefined
   /** Registered versions of a model name, in registration order. */
   versionsOf(name: string): string[]
+}
+
+/** What a server's own paths need beyond that. */
+export interface ServerServices extends HostServices {
+  readonly errorStream: ErrorStream | undefined
 }
 
 export interface EndpointService {

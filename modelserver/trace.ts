@@ -1,7 +1,7 @@
 /** W3C Trace Context, level 2: continues the trace a caller names. Starts none, samples nothing, exports nothing. */
 
 import { randomBytes } from 'node:crypto'
-import { type EventHeaders, header } from './event.ts'
+import { type EventHeaders, header } from './messages/headers.ts'
 
 /** Ids are lower-case hex: 32 digits for the trace, 16 for a span. */
 export interface TraceContext {
