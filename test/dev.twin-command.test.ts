@@ -25,11 +25,12 @@ function twin(...args: string[]) {
   })
   return {
     errors: () => errors,
+    /** Of the lines that are printed whole. */
     settings: () =>
       Object.fromEntries(
         out
-          .trim()
           .split('\n')
+          .slice(0, -1)
           .map((line) => line.split(/=(.*)/s).slice(0, 2)),
       ),
     code: async () => (await ended)[0],
@@ -48,11 +49,17 @@ test.each([
     const file = join(folder, 'scenario.yaml')
     await writeFile(file, 'runMs: 1\noutput: hello\n')
     const command = twin(name, '--port', '0', '--key', 'k', '--scenario', file)
-    await vi.waitFor(() => expect(command.settings()).toHaveProperty(key), { timeout: 20_000 })
-    const settings = command.settings()
-    expect(settings).toMatchObject({ ML_PLATFORM: name, [`${name.toUpperCase()}_APIKEY`]: 'k' })
+    await vi.waitFor(
+      () =>
+        expect(command.settings()).toMatchObject({
+          ML_PLATFORM: name,
+          [key]: expect.stringMatching(/^http:/),
+          [`${name.toUpperCase()}_APIKEY`]: 'k',
+        }),
+      { timeout: 20_000 },
+    )
     const headers = { authorization: 'Bearer k' }
-    const answer = await fetch(`${settings[key]}${path}`, { method: 'POST', headers, body })
+    const answer = await fetch(`${command.settings()[key]}${path}`, { method: 'POST', headers, body })
     expect(answer.status).toBe(status)
     command.stop()
     expect(await command.code()).toBe(0)

@@ -91,7 +91,10 @@ test('npm start prints where everything listens, and its curl line gets a real m
   expect(answer.outputs.outputs[0].label).toBe('setosa')
 
   const connection = await Connection.connect({ address: `127.0.0.1:${settings.PERDURE_TEMPORAL_PORT}` })
-  const flight = await new Client({ connection }).workflow.getHandle(answer.queue_id).describe()
+  const handle = new Client({ connection }).workflow.getHandle(answer.queue_id)
+  // It ends a moment after its record.
+  await handle.result()
+  const flight = await handle.describe()
   await connection.close()
   expect(flight.status.name).toBe('COMPLETED')
   expect(flight.searchAttributes).toMatchObject({ ModelName: ['iris'], Platform: ['v2'], FlightSize: [1] })
