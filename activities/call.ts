@@ -233,8 +233,9 @@ export function makeSteps(deps: CallDeps, lane: Lane, streamer?: string): Steps 
         return endedAs(written.status)
       }
       case 'canceled': {
-        const errorCode = codeOfOutcome(outcome)
-        const written = await untilStored(() => store.transition(id, 'canceled', { errorCode }, taken.token))
+        const errorInfo = outcome.aborted ? "the provider's deadline passed before the start" : ''
+        const fields = { errorCode: codeOfOutcome(outcome), errorInfo }
+        const written = await untilStored(() => store.transition(id, 'canceled', fields, taken.token))
         return endedAs(written.status)
       }
       case 'retry': {

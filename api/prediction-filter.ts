@@ -1,23 +1,16 @@
 /** Filters of `GET /v1/predictions`: from Replicate's words to the store's. Throws `invalid_input` naming the parameter. */
-import { ServiceError } from '../contracts/errors.ts'
-import { objectStatuses } from '../contracts/prediction-object.ts'
+import { type ErrorCode, errorCodes, ServiceError } from '../contracts/errors.ts'
+import { type PredictionStatus, predictionStatuses } from '../contracts/statuses.ts'
 import type { ListFilter } from '../records/store.ts'
+import { objectWords } from './prediction-object.ts'
 
 type Filter = Omit<ListFilter, 'limit' | 'cursor' | 'queue'>
 
-const storedStatuses: Readonly<Record<string, Filter>> = {
-  starting: { status: 'pending' },
-  processing: { status: 'running' },
-  succeeded: { status: 'succeeded' },
-  failed: { status: 'failed' },
-  canceled: { status: 'canceled', aborted: false },
-  aborted: { status: 'canceled', aborted: true },
-}
-
 export function filterIn(query: Readonly<Record<string, string>>): Filter {
-  const { status, model, created_after: after, created_before: before } = query
+  const { status, code, model, created_after: after, created_before: before } = query
   return {
-    ...(status && statusIn(status)),
+    ...(status && { status: statusIn(status) }),
+    ...(code && { errorCode: codeIn(code) }),
     ...(model && { modelName: model.replace(/^perdure\//, '') }),
     ...(after && { createdFrom: timeIn('created_after', after) }),
     ...(before && { createdBefore: timeIn('created_before', before) }),
@@ -31,10 +24,16 @@ export function isFromWeb(source: string | undefined): boolean {
   throw new ServiceError('invalid_input', 'source must be api or web')
 }
 
-function statusIn(word: string): Filter {
-  const filter = Object.hasOwn(storedStatuses, word) ? storedStatuses[word] : undefined
-  if (filter !== undefined) return filter
-  throw new ServiceError('invalid_input', `status must be one of ${objectStatuses.join(', ')}`)
+function statusIn(word: string): PredictionStatus {
+  const status = predictionStatuses.find((stored) => objectWords[stored] === word)
+  if (status !== undefined) return status
+  throw new ServiceError('invalid_input', `status must be one of ${Object.values(objectWords).join(', ')}`)
+}
+
+function codeIn(word: string): ErrorCode {
+  const code = errorCodes.find((known) => known === word)
+  if (code === undefined) throw new ServiceError('invalid_input', 'code is not one of ours')
+  return code
 }
 
 /** A date alone is its first moment in UTC. */

@@ -1,2 +1,2 @@
 /** The stored prediction as Replicate's object: its text is a contract, since webhooks carry it too. */
-export { objectStatusOf, objectText, outputText, ownedName } from '../contracts/prediction-text.ts'
+export { objectText, objectWords, outputText, ownedName } from '../contracts/prediction-text.ts'

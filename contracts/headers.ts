@@ -13,7 +13,7 @@ const whom = {
 }
 const deadline = {
   'Cancel-After': text(
-    'From acceptance on: 5 s or more as 90, 90s, 5m or 1h30m. What has not ended by then is canceled, or aborted if it had not begun',
+    'From acceptance on: 5 s or more as 90, 90s, 5m or 1h30m. What has not ended by then is canceled',
     '5m',
   ),
 }

@@ -1,15 +1,8 @@
 /** Predictions as Replicate's clients know them (prediction-agent specification, 10.1; design, section 11). */
 import { z } from 'zod'
+import { objectWords } from './prediction-text.ts'
 
-export const objectStatuses = [
-  'starting',
-  'processing',
-  'succeeded',
-  'failed',
-  'canceled',
-  'aborted',
-] as const
-export type ObjectStatus = (typeof objectStatuses)[number]
+export const objectStatuses = Object.values(objectWords)
 
 const webhookEvents = ['start', 'output', 'logs', 'completed'] as const
 
@@ -24,6 +17,10 @@ export const PredictionObject = z
       .meta({ description: 'While it runs, what a provider has given so far; null if nothing' }),
     logs: z.string(),
     error: z.string().nullable().meta({ description: 'Why it failed, or ended at its deadline' }),
+    code: z.string().optional().meta({
+      description:
+        'Of what failed or was canceled; `prediction_aborted`: its deadline passed before it began',
+    }),
     status: z.enum(objectStatuses),
     source: z.literal('api'),
     data_removed: z.boolean(),
@@ -33,7 +30,7 @@ export const PredictionObject = z
     deadline: z
       .string()
       .optional()
-      .meta({ description: 'Of `Cancel-After`: not ended by then, it is canceled or aborted' }),
+      .meta({ description: 'Of `Cancel-After`: not ended by then, it is canceled' }),
     metrics: z.object({
       predict_time: z.number().optional().meta({ description: 'Seconds' }),
       total_time: z.number().optional().meta({ description: 'Seconds' }),

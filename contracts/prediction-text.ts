@@ -1,9 +1,17 @@
 /** The stored prediction as Replicate's object: words, times and addresses. Payloads are spliced in as text. */
 import { isJsonObject, parseJson, printJson } from './json.ts'
 import type { PlatformName } from './names.ts'
-import type { ObjectStatus } from './prediction-object.ts'
 import type { ShownRecord } from './record-text.ts'
-import { isTerminal } from './statuses.ts'
+import { isTerminal, type PredictionStatus } from './statuses.ts'
+
+/** Replicate's clients know no other words: at one of ours `wait` would poll for ever, or raise. */
+export const objectWords = {
+  pending: 'starting',
+  running: 'processing',
+  succeeded: 'succeeded',
+  failed: 'failed',
+  canceled: 'canceled',
+} as const satisfies Record<PredictionStatus, string>
 
 /** The fields of a stored prediction that the object shows. */
 export interface ShownPrediction extends ShownRecord {
@@ -29,19 +37,6 @@ export function ownedName(modelName: string): { owner: string; name: string } {
   return slash > 0
     ? { owner: modelName.slice(0, slash), name: modelName.slice(slash + 1) }
     : { owner: houseOwner, name: modelName }
-}
-
-export function objectStatusOf({ status, errorCode }: ShownPrediction): ObjectStatus {
-  switch (status) {
-    case 'pending':
-      return 'starting'
-    case 'running':
-      return 'processing'
-    case 'canceled':
-      return errorCode === 'prediction_aborted' ? 'aborted' : 'canceled'
-    default:
-      return status
-  }
 }
 
 /** JSON text of the output: job platforms wrap it as `{"output": …}`. */
@@ -83,7 +78,8 @@ export function objectText(record: ShownPrediction, inputs: string | undefined, 
   const tail = {
     logs,
     error: errorOf(record),
-    status: objectStatusOf(record),
+    code: record.errorCode || undefined,
+    status: objectWords[status],
     source: 'api',
     data_removed: inputs === undefined,
     created_at: createdAt,

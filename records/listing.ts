@@ -9,7 +9,7 @@ import type { PredictionRow } from './tables.ts'
 type Listed = Parameters<typeof storedFrom>[0]
 type Given = (typeof given)[number]
 
-const given = ['queue', 'modelName', 'status', 'aborted', 'createdFrom', 'createdBefore'] as const
+const given = ['queue', 'modelName', 'status', 'errorCode', 'createdFrom', 'createdBefore'] as const
 
 export function makeListing(dialect: Dialect) {
   const one = dialect.prepare((db, p: { id: string }) =>
@@ -34,12 +34,8 @@ export function makeListing(dialect: Dialect) {
   // One statement per combination of filters, so that each can use its index.
   const pages = new Map<string, Question<Record<string, Value>, Listed>>()
 
-  function pageOf(
-    filters: readonly Given[],
-    aborted: boolean,
-    newer: boolean,
-  ): Question<Record<string, Value>, Listed> {
-    const name = `${filters.join()} ${aborted} ${newer}`
+  function pageOf(filters: readonly Given[], newer: boolean): Question<Record<string, Value>, Listed> {
+    const name = `${filters.join()} ${newer}`
     const known = pages.get(name)
     if (known !== undefined) return known
     const question = dialect.prepare(
@@ -49,6 +45,7 @@ export function makeListing(dialect: Dialect) {
           queue: string
           modelName: string
           status: PredictionRow['status']
+          errorCode: string
           createdFrom: number
           createdBefore: number
           at: number
@@ -66,11 +63,9 @@ export function makeListing(dialect: Dialect) {
         if (filters.includes('queue')) query = query.where('queue', '=', p.queue)
         if (filters.includes('modelName')) query = query.where('model_name', '=', p.modelName)
         if (filters.includes('status')) query = query.where('status', '=', p.status)
+        if (filters.includes('errorCode')) query = query.where('error_code', '=', p.errorCode)
         if (filters.includes('createdFrom')) query = query.where('created_at', '>=', p.createdFrom)
         if (filters.includes('createdBefore')) query = query.where('created_at', '<', p.createdBefore)
-        if (filters.includes('aborted')) {
-          query = query.where('error_code', aborted ? '=' : '!=', 'prediction_aborted')
-        }
         return query
       },
     ) as unknown as Question<Record<string, Value>, Listed>
@@ -89,15 +84,15 @@ export function makeListing(dialect: Dialect) {
     },
 
     *list(filter: ListFilter): Operation<Page> {
-      const { aborted = false, limit, cursor, ...others } = filter
+      const { limit, cursor, ...others } = filter
       if (!Number.isInteger(limit) || limit < 1 || limit > 1000) {
         throw new ServiceError('invalid_input', 'limit must be between 1 and 1000')
       }
       const filters = given.filter((name) => filter[name] !== undefined)
       const { at, newer } = positionOf(cursor)
       const params: Record<string, Value> = { at, limit: limit + 1 }
-      for (const name of filters) if (name !== 'aborted') params[name] = others[name] ?? null
-      const rows = yield* pageOf(filters, aborted, newer)(params)
+      for (const name of filters) params[name] = others[name] ?? null
+      const rows = yield* pageOf(filters, newer)(params)
       const items = rows.slice(0, limit).map(storedFrom)
       if (newer) items.reverse()
       const [first, last] = [items[0], items.at(-1)]

@@ -39,8 +39,8 @@ export interface ListFilter {
   queue?: string
   modelName?: string
   status?: PredictionStatus
-  /** Ended by its deadline before it began; false: not so. */
-  aborted?: boolean
+  /** Of what failed or was canceled. */
+  errorCode?: string
   /** Milliseconds since 1970: accepted then or later. */
   createdFrom?: number
   /** Accepted earlier. */

@@ -28,6 +28,12 @@ async function finish(api: TestApi, id: string, outputs: JsonText): Promise<void
   await api.store.transition(id, 'succeeded', { outputs, runningTime: '0.5s', runMs: 500 }, taken.token)
 }
 
+/** Its deadline passed before it began. */
+async function abort(api: TestApi, id: string): Promise<void> {
+  const fields = { errorCode: 'prediction_aborted', errorInfo: 'the deadline passed before the start' }
+  await api.store.transition(id, 'canceled', fields)
+}
+
 /** Every accepted prediction ends at once, as with a very fast worker. */
 function finishAll(api: TestApi, outputs: JsonText): void {
   const { submit } = api.deps.service
@@ -314,14 +320,31 @@ describe('filters of GET /v1/predictions', () => {
     expect(await listed(api, { source: 'web' })).toEqual([])
   })
 
-  test('canceled and aborted are told apart', async () => {
+  test('canceled is also what never began; the code tells them apart', async () => {
     const api = await startTestApi({ models })
     const make = async () => ((await (await api.post('/v1/predictions', create)).json()) as Shown).id
     const [canceled, aborted] = [await make(), await make()]
+    await make()
     await api.post(`/v1/predictions/${canceled}/cancel`)
-    await api.store.transition(aborted, 'canceled', { errorCode: 'prediction_aborted' })
-    expect(await listed(api, { status: 'canceled' })).toEqual([canceled])
-    expect(await listed(api, { status: 'aborted' })).toEqual([aborted])
+    await abort(api, aborted)
+    expect(await listed(api, { status: 'canceled' })).toEqual([aborted, canceled])
+    expect(await listed(api, { code: 'prediction_aborted' })).toEqual([aborted])
+    expect(await listed(api, { status: 'canceled', code: 'prediction_canceled' })).toEqual([canceled])
+    expect(await listed(api, { status: 'failed', code: 'prediction_aborted' })).toEqual([])
+  })
+
+  test.each([
+    ['status', 'aborted', 'starting, processing, succeeded, failed, canceled'],
+    ['status', 'pending', 'starting, processing, succeeded, failed, canceled'],
+    ['code', 'aborted', 'code'],
+  ])('%s=%s is 400 and says why', async (name, word, text) => {
+    const api = await startTestApi({ models })
+    const response = await api.get(`/v1/predictions?${name}=${word}`)
+    expect(response.status).toBe(400)
+    expect(await response.json()).toMatchObject({
+      code: 'invalid_input',
+      detail: expect.stringContaining(text),
+    })
   })
 })
 
@@ -387,6 +410,14 @@ describe('GET /v1/predictions/{id}/events', () => {
     expect(await rest.text()).toBe(whole.slice(3).join(''))
     expect((await api.get('/v1/predictions/nobody/events')).status).toBe(404)
   })
+
+  test('of a deadline that passed before the start it says canceled, and the code', async () => {
+    const api = await startTestApi({ models })
+    const { id } = (await (await api.post('/v1/predictions', create)).json()) as Shown
+    await abort(api, id)
+    const text = await (await api.get(`/v1/predictions/${id}/events`)).text()
+    expect(text).toContain('event: done\ndata: {"reason":"canceled","code":"prediction_aborted"}\n')
+  })
 })
 
 describe("Replicate's client with only its base URL changed", () => {
@@ -415,6 +446,19 @@ describe("Replicate's client with only its base URL changed", () => {
       listed.push(...page.map(({ id }) => id))
     }
     expect(listed.sort()).toEqual([prediction.id, other.id].sort())
+  })
+
+  test('wait ends when the deadline passed before the start, with the reason', async () => {
+    const api = await startTestApi({ models })
+    const replicate = await client(api)
+    const prediction = await replicate.predictions.create({ version: 'iris', input: {} })
+    const ended = replicate.wait(prediction, { interval: 20 })
+    await abort(api, prediction.id)
+    expect(await ended).toMatchObject({
+      status: 'canceled',
+      error: 'the deadline passed before the start',
+      code: 'prediction_aborted',
+    })
   })
 
   test('stream reads the pieces', async () => {

@@ -44,6 +44,7 @@ requirement('python', () => pythonMissing('replicate')).test(
       run_that_fails: { status: 'failed', error: expect.stringContaining('out of memory') },
       wait: ['starting', 'succeeded', [1, 2]],
       cancel: ['canceled', 'canceled', 'canceled'],
+      aborted: ['canceled', expect.stringContaining('before the start')],
       stream: 'Hello\nyou',
       stream_that_fails: { detail: expect.stringContaining('no memory') },
       unknown: { status: 404, detail: 'prediction not found' },
@@ -52,7 +53,7 @@ requirement('python', () => pythonMissing('replicate')).test(
     const { sizes, ids } = seen.pages
     expect(sizes[0]).toBe(100)
     expect(sizes.reduce((sum, size) => sum + size, 0)).toBe(ids)
-    expect(ids).toBe(101 + 9)
+    expect(ids).toBe(101 + 10)
   },
   180_000,
 )

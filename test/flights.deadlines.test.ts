@@ -39,14 +39,18 @@ test('what waits in a paused queue is aborted at its deadline, its caller is tol
   const record = await ended(stage, id)
   expect(record).toMatchObject({ status: 'canceled', errorCode: 'prediction_aborted' })
   expect(record.afterMs).toBeGreaterThanOrEqual(5_000)
-  expect(await shown(stage, id)).toMatchObject({
-    status: 'aborted',
+  const end = {
+    status: 'canceled',
+    code: 'prediction_aborted',
     error: expect.stringContaining('the queue is paused'),
+  }
+  expect(await shown(stage, id)).toMatchObject({
+    ...end,
     deadline: new Date(Date.parse(record.createdAt) + 5_000).toISOString(),
     started_at: null,
   })
   await vi.waitFor(() => expect(receiver.calls).toHaveLength(1), deadline)
-  expect(JSON.parse(receiver.calls[0]!.body)).toMatchObject({ id, status: 'aborted' })
+  expect(JSON.parse(receiver.calls[0]!.body)).toMatchObject({ id, ...end })
   expect(await client.workflow.getHandle(flightIdOf(id)).result()).toMatchObject({ canceled: 1 })
   expect(stage.platform.calls).toEqual([])
 })
@@ -79,6 +83,7 @@ test('a running call is canceled at its deadline and its connection closed; othe
   expect(record.afterMs).toBeGreaterThanOrEqual(3_000)
   expect(await shown(stage, dated.id)).toMatchObject({
     status: 'canceled',
+    code: 'prediction_canceled',
     error: 'the deadline passed while it ran',
   })
   await vi.waitFor(

@@ -327,7 +327,11 @@ test('19: a Replicate job aborted before its start is canceled for the record, a
     }),
   })
   const record = await lifecycle.service.predict(request(1))
-  expect(record).toMatchObject({ status: 'canceled', errorCode: 'prediction_aborted' })
+  expect(record).toMatchObject({
+    status: 'canceled',
+    errorCode: 'prediction_aborted',
+    errorInfo: expect.stringContaining('before the start'),
+  })
   expect(outcomeResponse(record).status).toBe(504)
 })
 

@@ -6,7 +6,7 @@ import { parseJson, printJson } from '../../contracts/json.ts'
 import { isTerminal } from '../../contracts/statuses.ts'
 import type { StoredPrediction } from '../../records/store.ts'
 import { problems } from '../described.ts'
-import { objectStatusOf, outputText } from '../prediction-object.ts'
+import { objectWords, outputText } from '../prediction-object.ts'
 import { type Api, type ApiDeps, mount } from '../surface.ts'
 
 const route = createRoute({
@@ -84,12 +84,14 @@ function eventsOf(record: StoredPrediction): Event[] {
   for (const piece of piecesOf(record)) add('output', piece)
   if (record.status === 'running') return events
   if (record.status === 'failed') add('error', JSON.stringify({ detail: record.errorInfo }))
-  const status = objectStatusOf(record)
-  add(
-    'done',
-    status === 'succeeded' ? '{}' : JSON.stringify({ reason: status === 'failed' ? 'error' : status }),
-  )
+  add('done', doneOf(record))
   return events
+}
+
+function doneOf({ status, errorCode }: StoredPrediction): string {
+  if (status === 'succeeded') return '{}'
+  const reason = status === 'failed' ? 'error' : objectWords[status]
+  return JSON.stringify({ reason, code: errorCode || undefined })
 }
 
 /**

@@ -65,6 +65,7 @@ const listRoute = createRoute({
     query: z.object({
       cursor: z.string().optional().meta({ description: 'Of another page; `next` and `previous` have it' }),
       status: z.enum(objectStatuses).optional(),
+      code: z.string().optional().meta({ description: 'Of what failed or was canceled' }),
       model: z.string().optional(),
       created_after: z.string().optional().meta({ description: 'RFC 3339; at that moment or later' }),
       created_before: z.string().optional().meta({ description: 'RFC 3339; before that moment' }),

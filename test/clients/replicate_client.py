@@ -39,6 +39,12 @@ def canceled():
     return [first, client.predictions.cancel(prediction.id).status, client.predictions.get(prediction.id).status]
 
 
+def aborted():
+    prediction = client.models.predictions.create(model, input=asked(queueMs=60_000, replace={"status": "aborted"}))
+    prediction.wait()
+    return [prediction.status, prediction.error]
+
+
 def waited():
     prediction = client.models.predictions.create(model, input=asked(output=[1, 2], runMs=300))
     before = prediction.status
@@ -66,6 +72,7 @@ seen = {
     "run_that_fails": failure(lambda: client.run(model, input=asked(end="failed", error="out of memory"))),
     "wait": waited(),
     "cancel": canceled(),
+    "aborted": aborted(),
     "stream": text(client.stream(model, input=asked(chunks=["Hel", "lo\n", "you"]))),
     "stream_that_fails": failure(lambda: text(client.stream(model, input=asked(end="failed", error="no memory")))),
     "unknown": failure(lambda: client.predictions.get("nobody")),
