@@ -3,7 +3,6 @@ import type { Readable } from 'node:stream'
 import { Agent, request } from 'undici'
 import { ServiceError } from '../contracts/errors.ts'
 import { type AddressRules, makeAddressGuard, type Resolve } from './guarded-address.ts'
-import { canceled } from './http.ts'
 
 export interface DownloadOptions {
   /** A file at one of these, or at a name below it, is read. */
@@ -43,7 +42,7 @@ export function makeDownloads({ hosts, rules, resolve }: DownloadOptions): Downl
     },
     async open(url, signal) {
       const answer = await request(url, { dispatcher: agent, signal }).catch((cause: unknown) => {
-        if (signal.aborted) throw canceled()
+        if (signal.aborted) throw new ServiceError('prediction_canceled', 'prediction was canceled')
         throw new ServiceError('platform_unreachable', "the output's file cannot be reached", { cause })
       })
       if (answer.statusCode === 200) return answer.body
