@@ -10,7 +10,7 @@ import { activeTrace } from '../tracing.ts'
 import { cancelAfterMsOf } from './deadline.ts'
 import type { AcceptedRequest } from './predictions.ts'
 import { noteSubject } from './subject.ts'
-import type { ApiContext, ApiSettings } from './surface.ts'
+import type { ApiContext } from './surface.ts'
 
 /** A request whose fields have the right types; nothing is known of its model yet. */
 export interface Asked {
@@ -48,6 +48,9 @@ export function idempotencyKeyOf(c: ApiContext): string | undefined {
   return key
 }
 
+/** Where the model uploads files of one prediction. */
+type UploadAddress = (predictionId: string) => string
+
 /** An accepted request that still knows its line of the routing table. */
 export type RoutedRequest = AcceptedRequest & { target: ModelRoute }
 
@@ -56,7 +59,7 @@ export function accept(
   c: ApiContext,
   target: ModelRoute,
   inputs: Record<string, unknown>,
-  uploadWebhook: ApiSettings['uploadWebhook'],
+  uploadWebhook: UploadAddress,
   webhook?: WebhookOrder,
 ): RoutedRequest {
   const key = idempotencyKeyOf(c)
@@ -88,7 +91,7 @@ export function acceptAsked(
   c: ApiContext,
   asked: Asked,
   routing: Pick<Routing, 'resolve'>,
-  uploadWebhook: ApiSettings['uploadWebhook'],
+  uploadWebhook: UploadAddress,
 ): RoutedRequest {
   return accept(c, routing.resolve(asked.modelName), asked.inputs, uploadWebhook)
 }

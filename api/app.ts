@@ -1,7 +1,10 @@
 /** The public HTTP surface: every route on one Hono app. Owns no logic beyond mounting and unknown paths. */
 import { OpenAPIHono } from '@hono/zod-openapi'
 import { ServiceError } from '../contracts/errors.ts'
-import { errorResponse, surfaceOf } from './errors.ts'
+import { observe } from '../runtime/http/observe.ts'
+import type { ApiDeps, ApiSettings } from './deps.ts'
+import { errorResponse } from './errors.ts'
+import { surfaceOf } from './http/surface.ts'
 import { mountAsyncPredict } from './routes/async-predict.ts'
 import { mountBlessings } from './routes/blessings.ts'
 import { mountCancel } from './routes/cancel.ts'
@@ -17,9 +20,10 @@ import { mountQueue } from './routes/queue.ts'
 import { mountReference } from './routes/reference.ts'
 import { mountTask } from './routes/task.ts'
 import { mountValidations } from './routes/validations.ts'
-import { type Api, type ApiContext, type ApiDeps, type ApiEnv, type ApiSettings, observe } from './surface.ts'
+import type { Api, ApiContext, ApiEnv } from './surface.ts'
 
-export type { Api, ApiDeps, ApiSettings } from './surface.ts'
+export type { ApiDeps, ApiSettings } from './deps.ts'
+export type { Api } from './surface.ts'
 
 export function makeApp(deps: ApiDeps, settings: ApiSettings): Api {
   const { log, metrics, store } = deps

@@ -2,14 +2,20 @@
 import type { IncomingMessage } from 'node:http'
 import { ServiceError } from '../contracts/errors.ts'
 import { isJsonObject, parseJson } from '../contracts/json.ts'
-import type { ApiContext } from './surface.ts'
+
+/** Of a request's context, what reading its body takes. */
+interface BodyContext {
+  req: { header(name: string): string | undefined; raw: Request }
+  /** The Node request, where a server is behind the context. */
+  env?: { incoming?: IncomingMessage }
+}
 
 /**
  * The whole body, decoded as UTF-8. Throws `payload_too_large` beyond `maxBytes`, at once where Content-Length says
  * so, and `invalid_input` for text that is not UTF-8 or a caller that left. Bodies of GET requests are read too,
  * which fetch's `Request` cannot: where a Node request is behind the context, it is read itself.
  */
-export async function readText(c: ApiContext, maxBytes: number): Promise<string> {
+export async function readText(c: BodyContext, maxBytes: number): Promise<string> {
   if (Number(c.req.header('content-length')) > maxBytes) throw tooLarge(maxBytes)
   const incoming: IncomingMessage | undefined = c.env?.incoming
   const chunks = incoming ?? c.req.raw.body
@@ -18,7 +24,7 @@ export async function readText(c: ApiContext, maxBytes: number): Promise<string>
 }
 
 /** A JSON object, its numbers digit for digit. Throws `invalid_input`. */
-export async function readJsonObject(c: ApiContext, maxBytes: number): Promise<Record<string, unknown>> {
+export async function readJsonObject(c: BodyContext, maxBytes: number): Promise<Record<string, unknown>> {
   const text = await readText(c, maxBytes)
   let body: unknown
   try {

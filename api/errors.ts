@@ -114,10 +114,3 @@ function unexpected(error: unknown, log: Logger): ServiceError {
   // The text of a foreign error may name addresses; its code is enough.
   return new ServiceError(code, code === 'internal' ? 'internal error' : code.replaceAll('_', ' '))
 }
-
-const modernPath = /^\/v1\/(predictions|models|batches|validations|blessings)(\/|$)/
-
-/** For errors that no route has handled. */
-export function surfaceOf(path: string): Surface {
-  return modernPath.test(path) ? 'modern' : 'inherited'
-}

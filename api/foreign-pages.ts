@@ -1,7 +1,6 @@
 /** Keeps pages of other sites away from what only this machine may use. A browser says whose page asks; programs say nothing. */
 import type { IncomingMessage } from 'node:http'
 import { ServiceError } from '../contracts/errors.ts'
-import type { ApiContext } from './surface.ts'
 
 /** As URLs spell it; 0.0.0.0 and [::] lead there too. */
 const loopback = /^((.+\.)?localhost|127\.\d+\.\d+\.\d+|0\.0\.0\.0|\[::1?\])$/
@@ -12,7 +11,10 @@ const privateName = /\.(internal|local|test|lan|home\.arpa)$/
  * `localOnly`: only this machine is to reach the API, so a name that merely resolves to it is another site's (DNS
  * rebinding). Throws `invalid_header`.
  */
-export function refuseForeignPages(c: ApiContext, localOnly: boolean): void {
+export function refuseForeignPages(
+  c: { req: { header(name: string): string | undefined } },
+  localOnly: boolean,
+): void {
   const origin = c.req.header('origin')
   if (origin === undefined) return
   const from = URL.canParse(origin) ? new URL(origin) : undefined

@@ -1,8 +1,9 @@
 /** What a caller that waited gets: the record, or the status of its failure (prediction-agent specification, 2.3). */
 import { type ErrorCode, errorCodes, ServiceError } from '../contracts/errors.ts'
+import { recordText } from '../contracts/record-text.ts'
 import type { StoredPrediction } from '../records/store.ts'
 import { httpStatus } from './errors.ts'
-import { json, jsonText, recordText } from './record.ts'
+import { json, jsonText } from './record.ts'
 
 const codes: ReadonlySet<string> = new Set(errorCodes)
 

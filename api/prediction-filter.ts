@@ -1,8 +1,8 @@
 /** Filters of `GET /v1/predictions`: from Replicate's words to the store's. Throws `invalid_input` naming the parameter. */
 import { type ErrorCode, errorCodes, ServiceError } from '../contracts/errors.ts'
+import { objectWords } from '../contracts/prediction-text.ts'
 import { type PredictionStatus, predictionStatuses } from '../contracts/statuses.ts'
 import type { ListFilter } from '../records/store.ts'
-import { objectWords } from './prediction-object.ts'
 
 type Filter = Omit<ListFilter, 'limit' | 'cursor' | 'queue'>
 

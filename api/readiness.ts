@@ -2,6 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { codeOf, ServiceError } from '../contracts/errors.ts'
 import { orQuiet, quiet } from './quiet.ts'
+import type { HttpServer } from './server.ts'
 
 export interface Readiness {
   /** The reason against it, or undefined. */
@@ -54,4 +55,16 @@ export function watchReadiness(check: () => Promise<void>, options: ReadinessOpt
     },
     stop: () => stopping.abort(),
   }
+}
+
+/**
+ * The orderly end of the HTTP side: not ready at once, served for `delayMs` so that balancers notice, then the
+ * listener closes and running requests end.
+ */
+export async function drainHttp(server: HttpServer, readiness: Readiness, delayMs: number): Promise<void> {
+  readiness.drain()
+  server.leave()
+  await delay(delayMs)
+  await server.close()
+  readiness.stop()
 }

@@ -1,7 +1,5 @@
 /** Answers whose body is JSON, or JSON text already. */
 
-export { recordText } from '../contracts/record-text.ts'
-
 const jsonHeaders = { 'content-type': 'application/json; charset=utf-8' }
 
 /** A 2xx answer whose body is JSON text already. */

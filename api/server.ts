@@ -1,9 +1,7 @@
 /** A listening HTTP server for a Hono app: binds exactly where it is told, ends running requests before it closes. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { setTimeout as delay } from 'node:timers/promises'
 import { getRequestListener } from '@hono/node-server'
 import { foreignPage } from './foreign-pages.ts'
-import type { Readiness } from './readiness.ts'
 
 export interface ListenAddress {
   host: string
@@ -132,16 +130,4 @@ function reasonOf({ code, message }: NodeJS.ErrnoException): string {
     default:
       return message
   }
-}
-
-/**
- * The orderly end of the HTTP side: not ready at once, served for `delayMs` so that balancers notice, then the
- * listener closes and running requests end.
- */
-export async function drainHttp(server: HttpServer, readiness: Readiness, delayMs: number): Promise<void> {
-  readiness.drain()
-  server.leave()
-  await delay(delayMs)
-  await server.close()
-  readiness.stop()
 }

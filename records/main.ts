@@ -1,10 +1,10 @@
 /** The record service as a process of its own: composes store, files and listener; owns their order, both ways. */
 import { serveHttp } from '../api/server.ts'
-import { observe } from '../api/surface.ts'
 import { loadRecords, type RecordsConfig } from '../config.ts'
 import { makeLogger } from '../logging.ts'
 import { makeMetrics } from '../metrics.ts'
 import { aborted, runToExit } from '../processes.ts'
+import { observe } from '../runtime/http/observe.ts'
 import { startWatch, type Watch } from '../watch.ts'
 import { makeRecordApp } from './app.ts'
 import { openStore } from './open.ts'

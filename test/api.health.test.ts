@@ -2,8 +2,8 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
-import { watchReadiness } from '../api/readiness.ts'
-import { drainHttp, serveHttp } from '../api/server.ts'
+import { drainHttp, watchReadiness } from '../api/readiness.ts'
+import { serveHttp } from '../api/server.ts'
 import { ServiceError } from '../contracts/errors.ts'
 import { startTestApi } from './support/api-app.ts'
 

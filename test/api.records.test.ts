@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { makeApp } from '../api/app.ts'
-import { observe } from '../api/surface.ts'
 import { makeMetrics } from '../metrics.ts'
 import { makeRecordRoutes } from '../records/app.ts'
 import { makeFolderFiles } from '../records/folder-files.ts'
 import { makeUploadTokens } from '../records/upload-tokens.ts'
+import { observe } from '../runtime/http/observe.ts'
 import { startTestApi } from './support/api-app.ts'
 
 async function bothOnOnePort(apiKey = '') {

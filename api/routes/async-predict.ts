@@ -5,10 +5,11 @@ import { TaskId } from '../../contracts/http.ts'
 import { PredictRequest } from '../../contracts/predictions.ts'
 import { acceptAsked, askedIn } from '../accept.ts'
 import { readJsonObject } from '../body.ts'
+import type { ApiDeps, ApiSettings } from '../deps.ts'
 import { inheritedErrors, jsonRequest, ok } from '../described.ts'
 import { openGate } from '../gate.ts'
 import { jsonText } from '../record.ts'
-import { type Api, type ApiDeps, type ApiSettings, mount } from '../surface.ts'
+import { type Api, mount } from '../surface.ts'
 
 const route = createRoute({
   method: 'post',

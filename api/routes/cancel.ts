@@ -3,9 +3,10 @@ import { createRoute } from '@hono/zod-openapi'
 import { z } from 'zod'
 import { ServiceError } from '../../contracts/errors.ts'
 import { TaskId } from '../../contracts/http.ts'
+import type { ApiDeps } from '../deps.ts'
 import { inheritedErrors, ok } from '../described.ts'
 import { json } from '../record.ts'
-import { type Api, type ApiDeps, mount } from '../surface.ts'
+import { type Api, mount } from '../surface.ts'
 
 const route = createRoute({
   method: 'post',

@@ -3,9 +3,10 @@ import { createRoute } from '@hono/zod-openapi'
 import { z } from 'zod'
 import { requireModelName } from '../accept.ts'
 import { readJsonObject } from '../body.ts'
+import type { ApiDeps, ApiSettings } from '../deps.ts'
 import { inheritedErrors, ok } from '../described.ts'
 import { jsonText } from '../record.ts'
-import { type Api, type ApiDeps, type ApiSettings, mount } from '../surface.ts'
+import { type Api, mount } from '../surface.ts'
 
 const route = createRoute({
   method: 'get',

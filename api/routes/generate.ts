@@ -5,11 +5,12 @@ import { legacyText, ServiceError } from '../../contracts/errors.ts'
 import { PredictRequest } from '../../contracts/predictions.ts'
 import { acceptAsked, askedIn } from '../accept.ts'
 import { readJsonObject } from '../body.ts'
+import type { ApiDeps, ApiSettings } from '../deps.ts'
 import { inheritedErrors, jsonRequest } from '../described.ts'
 import { openGate } from '../gate.ts'
 import type { Generation, Generations } from '../generation.ts'
 import { orQuiet, quiet } from '../quiet.ts'
-import { type Api, type ApiDeps, type ApiSettings, mount } from '../surface.ts'
+import { type Api, mount } from '../surface.ts'
 
 const route = createRoute({
   method: 'post',

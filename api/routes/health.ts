@@ -2,9 +2,10 @@
 import { createRoute } from '@hono/zod-openapi'
 import { z } from 'zod'
 import { Message } from '../../contracts/http.ts'
+import type { ApiDeps } from '../deps.ts'
 import { inheritedErrors, ok } from '../described.ts'
 import { json } from '../record.ts'
-import { type Api, type ApiDeps, mount } from '../surface.ts'
+import { type Api, mount } from '../surface.ts'
 
 const liveRoute = createRoute({
   method: 'get',

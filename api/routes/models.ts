@@ -2,11 +2,12 @@
 import { createRoute } from '@hono/zod-openapi'
 import { z } from 'zod'
 import { Model, ModelList, ModelVersion } from '../../contracts/http.ts'
+import { ownedName } from '../../contracts/prediction-text.ts'
 import type { ModelRoute } from '../../platforms/routing.ts'
+import type { ApiDeps } from '../deps.ts'
 import { ok, problems } from '../described.ts'
-import { ownedName } from '../prediction-object.ts'
 import { json } from '../record.ts'
-import { type Api, type ApiContext, type ApiDeps, mount } from '../surface.ts'
+import { type Api, type ApiContext, mount } from '../surface.ts'
 
 const listRoute = createRoute({
   method: 'get',

@@ -7,12 +7,13 @@ import { isTerminal } from '../../contracts/statuses.ts'
 import type { StoredPrediction } from '../../records/store.ts'
 import { acceptAsked, askedIn } from '../accept.ts'
 import { readJsonObject } from '../body.ts'
+import type { ApiDeps, ApiSettings } from '../deps.ts'
 import { inheritedErrors, jsonRequest, ok } from '../described.ts'
 import { openGate } from '../gate.ts'
 import { outcomeResponse } from '../outcome.ts'
 import type { AcceptedRequest, PredictionService } from '../predictions.ts'
 import { waitMsOf } from '../prefer.ts'
-import { type Api, type ApiDeps, type ApiSettings, mount } from '../surface.ts'
+import { type Api, mount } from '../surface.ts'
 
 const route = createRoute({
   method: 'post',

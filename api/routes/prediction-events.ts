@@ -3,11 +3,12 @@ import { createRoute } from '@hono/zod-openapi'
 import { z } from 'zod'
 import { ServiceError } from '../../contracts/errors.ts'
 import { parseJson, printJson } from '../../contracts/json.ts'
+import { objectWords, outputText } from '../../contracts/prediction-text.ts'
 import { isTerminal } from '../../contracts/statuses.ts'
 import type { StoredPrediction } from '../../records/store.ts'
+import type { ApiDeps } from '../deps.ts'
 import { problems } from '../described.ts'
-import { objectWords, outputText } from '../prediction-object.ts'
-import { type Api, type ApiDeps, mount } from '../surface.ts'
+import { type Api, mount } from '../surface.ts'
 
 const route = createRoute({
   method: 'get',

@@ -11,18 +11,19 @@ import {
   PredictionList,
   PredictionObject,
 } from '../../contracts/prediction-object.ts'
+import { objectText } from '../../contracts/prediction-text.ts'
 import { isTerminal } from '../../contracts/statuses.ts'
 import type { ModelRoute, Routing } from '../../platforms/routing.ts'
 import type { Page, StoredPrediction, WebhookOrder } from '../../records/store.ts'
 import { accept } from '../accept.ts'
 import { readJsonObject } from '../body.ts'
+import type { ApiDeps, ApiSettings } from '../deps.ts'
 import { jsonRequest, ok, problems } from '../described.ts'
 import { openGate } from '../gate.ts'
 import { filterIn, isFromWeb } from '../prediction-filter.ts'
-import { objectText } from '../prediction-object.ts'
 import { waitMsOf } from '../prefer.ts'
 import { jsonText } from '../record.ts'
-import { type Api, type ApiContext, type ApiDeps, type ApiSettings, mount } from '../surface.ts'
+import { type Api, type ApiContext, mount } from '../surface.ts'
 import { webhookOrderIn } from '../webhook-order.ts'
 
 const id = z.object({ id: z.string() })

@@ -2,9 +2,10 @@
 import { createRoute } from '@hono/zod-openapi'
 import { ServiceError } from '../../contracts/errors.ts'
 import { DeletedTasks, QueueInfo, QueueSize, UnfinishedTasks } from '../../contracts/http.ts'
+import type { ApiDeps, ApiSettings } from '../deps.ts'
 import { inheritedErrors, ok } from '../described.ts'
 import { json } from '../record.ts'
-import { type Api, type ApiDeps, type ApiSettings, mount } from '../surface.ts'
+import { type Api, mount } from '../surface.ts'
 
 const pauseRoute = createRoute({
   method: 'post',

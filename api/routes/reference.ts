@@ -2,8 +2,10 @@
 import { readFile } from 'node:fs/promises'
 import { createRoute, z } from '@hono/zod-openapi'
 import { Scalar } from '@scalar/hono-api-reference'
+import { observe } from '../../runtime/http/observe.ts'
+import type { ApiDeps } from '../deps.ts'
 import { json } from '../record.ts'
-import { type Api, type ApiDeps, type ApiEnv, mount, observe } from '../surface.ts'
+import { type Api, type ApiEnv, mount } from '../surface.ts'
 
 const documentRoute = createRoute({
   method: 'get',

@@ -3,9 +3,11 @@ import { createRoute } from '@hono/zod-openapi'
 import { z } from 'zod'
 import { ServiceError } from '../../contracts/errors.ts'
 import { TaskRecord } from '../../contracts/predictions.ts'
+import { recordText } from '../../contracts/record-text.ts'
+import type { ApiDeps } from '../deps.ts'
 import { inheritedErrors, ok } from '../described.ts'
-import { jsonText, recordText } from '../record.ts'
-import { type Api, type ApiDeps, mount } from '../surface.ts'
+import { jsonText } from '../record.ts'
+import { type Api, mount } from '../surface.ts'
 
 const route = createRoute({
   method: 'get',

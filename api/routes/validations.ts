@@ -13,11 +13,12 @@ import {
 import type { ValidationPlan } from '../../contracts/validations.ts'
 import type { StoredValidation } from '../../records/store.ts'
 import { readJsonObject } from '../body.ts'
+import type { ApiDeps, ApiSettings } from '../deps.ts'
 import { jsonRequest, ok, problems } from '../described.ts'
 import { errorResponse } from '../errors.ts'
 import { refuseForeignPages } from '../foreign-pages.ts'
 import { json } from '../record.ts'
-import { type Api, type ApiContext, type ApiDeps, type ApiSettings, mount } from '../surface.ts'
+import { type Api, type ApiContext, mount } from '../surface.ts'
 import type { ValidationService } from '../validations.ts'
 import { pageOf, pageQuery, partOf } from './pages.ts'
 
