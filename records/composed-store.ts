@@ -87,6 +87,7 @@ export function composeStore(
   const take: WriteKind<TakeRequest, Awaited<ReturnType<Store['take']>>> = soft({
     keys: ownId,
     run: takes.take,
+    readBehind: takes.readInputs,
   })
   const release = soft(sideBySide(ownId<ReleaseRequest>, (r, now) => takes.release(r, now)))
   const transition: WriteKind<TransitionRequest, Awaited<ReturnType<Store['transition']>>> = {

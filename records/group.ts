@@ -5,6 +5,11 @@ import { type Operation, together } from './statement.ts'
 /** One kind of write. Requests of one group that touch different keys may run together and in any order. */
 export interface WriteKind<Request, Result> {
   run(requests: readonly Request[], now: number): Operation<Result[]>
+  /**
+   * Fills the results with what may be large. Sent in the packet of the COMMIT, read behind it: whoever is slow to take
+   * it holds no lock meanwhile.
+   */
+  readBehind?(requests: readonly Request[], results: readonly Result[]): Operation<void>
   /** What a request touches; `all` is alone, after everything before it and before everything after it. */
   keys(request: Request): readonly string[] | 'all'
   /**
@@ -24,6 +29,8 @@ export interface Engine {
 export interface Entry {
   kind: WriteKind<unknown, unknown>
   request: unknown
+  /** Of all its texts. */
+  bytes: number
   /** On the monotonic clock. */
   deadline: number
   resolve(result: unknown): void

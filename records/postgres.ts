@@ -38,6 +38,12 @@ const int8 = 20
 const plannerOptions = '-c enable_seqscan=off -c jit=off'
 
 /**
+ * A client that is frozen with unread rows keeps its session, and whatever locks that has, in a write that no timeout of
+ * statements ends: the connection itself has to.
+ */
+const connectionOptions = '-c tcp_user_timeout=10s'
+
+/**
  * Throws an `Error` of one line if the database cannot be used: wrong credentials, none of that name, a newer version,
  * or (unless `patient`) no server. A patient store throws the same from its calls if that shows only later.
  */
@@ -60,7 +66,7 @@ export async function openPostgresStore({
     lock_timeout: Math.ceil(writeDeadlineMs / 2),
     statement_timeout: writeDeadlineMs,
     application_name: 'perdure',
-    options: plannerOptions,
+    options: `${plannerOptions} ${connectionOptions}`,
     types: { getTypeParser },
   })
   pool.on('error', ignoreBroken)

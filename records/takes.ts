@@ -100,7 +100,7 @@ export function makeTakes(dialect: Dialect, outbox: Outbox) {
   )
 
   return {
-    /** All takes of one group, each id once: five statements in three round trips, however many they are. */
+    /** All takes of one group, each id once: three round trips, however many they are. */
     *take(requests: readonly TakeRequest[], now: number): Operation<(Taken | NotTaken)[]> {
       const takers = [...new Set(requests.map((request) => request.processId))]
       const ids = requests.map((request) => request.id)
@@ -127,14 +127,7 @@ export function makeTakes(dialect: Dialect, outbox: Outbox) {
       for (const taker of takers) {
         const taken = idsOf(requests, verdicts, ({ outcome }) => outcome === 'taken', taker)
         if (taken.length === 0) continue
-        const [, inputRows] = yield* both(
-          hold({ ids: JSON.stringify(taken), holder: taker, now }),
-          inputs({ ids: JSON.stringify(taken) }),
-        )
-        for (const row of inputRows) {
-          const verdict = verdicts[ids.indexOf(row.id)]
-          if (verdict?.outcome === 'taken') verdict.inputs = row.inputs
-        }
+        yield* hold({ ids: JSON.stringify(taken), holder: taker, now })
         const started = taken.flatMap((id) => {
           const row = rows.get(id)
           return row?.status === 'pending' ? [row] : []
@@ -152,6 +145,17 @@ export function makeTakes(dialect: Dialect, outbox: Outbox) {
       )
       if (over.length > 0) yield* close({ ids: JSON.stringify(over) })
       return verdicts
+    },
+
+    *readInputs(requests: readonly TakeRequest[], verdicts: readonly (Taken | NotTaken)[]): Operation<void> {
+      const taken = idsOf(requests, verdicts, ({ outcome }) => outcome === 'taken')
+      if (taken.length === 0) return
+      const texts = new Map(
+        (yield* inputs({ ids: JSON.stringify(taken) })).map((row) => [row.id, row.inputs]),
+      )
+      for (const [at, verdict] of verdicts.entries()) {
+        if (verdict.outcome === 'taken') verdict.inputs = texts.get(requests[at]?.id ?? '') ?? 'null'
+      }
     },
 
     *release({ id, token, retryInMs, code }: ReleaseRequest, now: number): Operation<boolean> {

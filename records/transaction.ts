@@ -1,6 +1,6 @@
 /** One group as one transaction, in which a failing member undoes only itself. Runs on any connection. */
 import { type Batch, batchesOf, type Entry } from './group.ts'
-import type { Operation, Statement } from './statement.ts'
+import { both, type Operation, type Statement, together } from './statement.ts'
 
 export interface TransactionRules {
   begin: Statement
@@ -21,19 +21,25 @@ const savepoint: Statement = { sql: 'SAVEPOINT alone', name: 'savepoint' }
 const rollbackTo: Statement = { sql: 'ROLLBACK TO SAVEPOINT alone', name: 'rollback_to' }
 const release: Statement = { sql: 'RELEASE SAVEPOINT alone', name: 'release' }
 
+/** What has run and waits for the commit: whom to tell, and what they are to read behind it. */
+interface Ran {
+  tells: Tell[]
+  reads: Operation<void>[]
+}
+
 /** Leaves the transaction open when it throws: its owner rolls back. */
 export function* transaction(entries: readonly Entry[], rules: TransactionRules): Operation<Tell[]> {
-  let tells: Tell[]
+  let ran: Ran
   try {
-    tells = yield* runTogether(entries, yield* begin(rules))
+    ran = yield* runTogether(entries, yield* begin(rules))
   } catch (error) {
     if (rules.isPassing(error)) throw error
     // One of them failed: the others must not suffer, so everything runs again, each by itself.
     yield* run(rollback)
-    tells = yield* runApart(entries, yield* begin(rules), rules)
+    ran = yield* runApart(entries, yield* begin(rules), rules)
   }
-  yield* run(commit)
-  return tells
+  yield* both(run(commit), together(ran.reads))
+  return ran.tells
 }
 
 function* begin({ begin, soften, clock }: TransactionRules): Operation<number> {
@@ -46,34 +52,33 @@ function* begin({ begin, soften, clock }: TransactionRules): Operation<number> {
   return (answers.at(-1) as { now: number }[])[0]!.now
 }
 
-function* runTogether(entries: readonly Entry[], now: number): Operation<Tell[]> {
-  const tells: Tell[] = []
-  for (const batch of batchesOf(entries)) tells.push(...(yield* runBatch(batch, now)))
-  return tells
+function* runTogether(entries: readonly Entry[], now: number): Operation<Ran> {
+  const ran: Ran = { tells: [], reads: [] }
+  for (const batch of batchesOf(entries)) yield* runBatch(batch, now, ran)
+  return ran
 }
 
-function* runBatch({ kind, entries }: Batch, now: number): Operation<Tell[]> {
-  const results = yield* kind.run(
-    entries.map((entry) => entry.request),
-    now,
-  )
-  return entries.map((entry, n) => () => entry.resolve(results[n]))
+function* runBatch({ kind, entries }: Batch, now: number, ran: Ran): Operation<void> {
+  const requests = entries.map((entry) => entry.request)
+  const results = yield* kind.run(requests, now)
+  if (kind.readBehind !== undefined) ran.reads.push(kind.readBehind(requests, results))
+  ran.tells.push(...entries.map((entry, n) => () => entry.resolve(results[n])))
 }
 
-function* runApart(entries: readonly Entry[], now: number, rules: TransactionRules): Operation<Tell[]> {
-  const tells: Tell[] = []
+function* runApart(entries: readonly Entry[], now: number, rules: TransactionRules): Operation<Ran> {
+  const ran: Ran = { tells: [], reads: [] }
   for (const entry of entries) {
     yield* run(savepoint)
     try {
-      tells.push(...(yield* runBatch({ kind: entry.kind, entries: [entry] }, now)))
+      yield* runBatch({ kind: entry.kind, entries: [entry] }, now, ran)
     } catch (error) {
       if (rules.isPassing(error)) throw error
       yield* run(rollbackTo)
-      tells.push(() => entry.reject(error))
+      ran.tells.push(() => entry.reject(error))
     }
     yield* run(release)
   }
-  return tells
+  return ran
 }
 
 function* run(statement: Statement): Operation<void> {

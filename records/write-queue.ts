@@ -5,7 +5,7 @@ import type { Tell } from './transaction.ts'
 
 export interface WriteQueueRules {
   deadlineMs: number
-  /** Bounds how long one transaction holds its locks, and the event loop where it blocks. */
+  /** Bounds how long one transaction holds its locks, and the event loop where it blocks; so do `largestGroupBytes`. */
   largestGroup: number
   /** Groups under way at the same time. */
   parallel: number
@@ -13,6 +13,9 @@ export interface WriteQueueRules {
   commit(group: readonly Entry[]): Tell[] | Promise<Tell[]>
   isPassing(error: unknown): boolean
 }
+
+/** Of one transaction, or a single write that is larger. */
+const largestGroupBytes = 16 * 1024 * 1024
 
 export const firstPauseMs = 2
 export const longestPauseMs = 50
@@ -30,8 +33,18 @@ export function makeWriteQueue(rules: WriteQueueRules): Pick<Engine, 'write' | '
     dropLate()
     // A commit that fails at once has scheduled the next try.
     while (!scheduled && running < rules.parallel && waiting.length > 0) {
-      void commit(waiting.splice(0, rules.largestGroup))
+      void commit(waiting.splice(0, nextGroup()))
     }
+  }
+
+  /** How many of those that wait are the next transaction: one at least. */
+  function nextGroup(): number {
+    let bytes = 0
+    const fitting = waiting.slice(0, rules.largestGroup).findIndex((entry) => {
+      bytes += entry.bytes
+      return bytes > largestGroupBytes
+    })
+    return fitting === -1 ? rules.largestGroup : Math.max(1, fitting)
   }
 
   async function commit(group: Entry[]): Promise<void> {
@@ -83,7 +96,8 @@ export function makeWriteQueue(rules: WriteQueueRules): Pick<Engine, 'write' | '
       if (closed) return Promise.reject(storeUnavailable())
       return new Promise((resolve, reject) => {
         const deadline = performance.now() + rules.deadlineMs
-        waiting.push({ kind, request, deadline, resolve: resolve as Entry['resolve'], reject })
+        const bytes = bytesOf(request)
+        waiting.push({ kind, request, bytes, deadline, resolve: resolve as Entry['resolve'], reject })
         flushSoon()
       })
     },
@@ -93,6 +107,15 @@ export function makeWriteQueue(rules: WriteQueueRules): Pick<Engine, 'write' | '
       while (waiting.length > 0 || running > 0) await delay(firstPauseMs)
     },
   }
+}
+
+/** Of all texts of a request. */
+function bytesOf(part: unknown): number {
+  if (typeof part === 'string') return Buffer.byteLength(part)
+  if (typeof part !== 'object' || part === null) return 0
+  let bytes = 0
+  for (const inner of Object.values(part)) bytes += bytesOf(inner)
+  return bytes
 }
 
 /** Repeats a read until it works or the deadline has passed. */

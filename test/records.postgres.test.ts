@@ -168,6 +168,31 @@ describeWithCluster('the PostgreSQL store', () => {
     await frozen.end().catch(() => undefined)
   })
 
+  // PR-16
+  test('a client that is frozen while it reads what it has taken holds up nobody, and loses its session', async () => {
+    const place = await postgresStores.place()
+    if (place.kind !== 'postgres') throw new Error('not a PostgreSQL place')
+    const store = await servingStore(place)
+    const network = await throughFreezingNetwork(place.connectionString)
+    const worker = await storeAt({ kind: 'postgres', connectionString: network.connectionString })
+    await worker.registerProcess('worker-1', 'worker')
+    const [id] = flightIds(1)
+    const inputs = JSON.stringify('x'.repeat(30 * 1024 * 1024))
+    await store.admit(admissionOf([id!], { items: [newPrediction(id!, { inputs })] }))
+    const db = await client(place.connectionString)
+    const stuck = async () =>
+      (await db.query(`select 1 from pg_stat_activity where wait_event = 'ClientWrite'`)).rows.length
+
+    network.freezeAfter(100_000)
+    const taking = worker.take(id!, 'worker-1', limits)
+    await vi.waitFor(async () => expect(await stuck()).toBe(1), { timeout: 30_000, interval: 50 })
+    const started = performance.now()
+    expect(await store.pause('critical')).toBe(true)
+    expect(performance.now() - started).toBeLessThan(3_000)
+    await expect(taking).rejects.toMatchObject({ code: 'store_unavailable' })
+    await vi.waitFor(async () => expect(await stuck()).toBe(0), { timeout: 60_000, interval: 200 })
+  })
+
   test('wrong credentials, an absent database and an unreachable server are one clear line each', async () => {
     const { port } = sharedCluster()
     const opening = (connectionString: string) =>
@@ -245,7 +270,38 @@ describeWithCluster('the PostgreSQL store', () => {
 })
 
 /** The same database, each packet to it late by so much. */
-async function throughSlowNetwork(connectionString: string, lateMs: number): Promise<string> {
+function throughSlowNetwork(connectionString: string, lateMs: number): Promise<string> {
+  return throughProxy(connectionString, (near, far) => {
+    near.on('data', (chunk) => setTimeout(() => far.writable && far.write(chunk), lateMs))
+    near.on('close', () => far.destroy())
+    far.pipe(near)
+  })
+}
+
+/** The same database, until a connection that has brought so much more is read no further, as by a frozen process. */
+async function throughFreezingNetwork(connectionString: string) {
+  let left = Number.POSITIVE_INFINITY
+  const through = await throughProxy(connectionString, (near, far) => {
+    near.pipe(far, { end: false })
+    near.on('close', () => left > 0 && far.destroy())
+    far.on('data', (chunk: Buffer) => {
+      near.write(chunk)
+      left -= chunk.length
+      if (left <= 0) far.pause()
+    })
+  })
+  return {
+    connectionString: through,
+    freezeAfter(bytes: number) {
+      left = bytes
+    },
+  }
+}
+
+async function throughProxy(
+  connectionString: string,
+  join: (near: Socket, far: Socket) => void,
+): Promise<string> {
   const url = new URL(connectionString)
   const port = Number(url.port)
   const sockets = new Set<Socket>()
@@ -255,9 +311,7 @@ async function throughSlowNetwork(connectionString: string, lateMs: number): Pro
       sockets.add(socket)
       socket.setNoDelay(true).on('error', () => undefined)
     }
-    near.on('data', (chunk) => setTimeout(() => far.writable && far.write(chunk), lateMs))
-    near.on('close', () => far.destroy())
-    far.pipe(near)
+    join(near, far)
   })
   proxy.listen(0, '127.0.0.1')
   await once(proxy, 'listening')
