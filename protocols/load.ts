@@ -4,7 +4,7 @@ import type { LoadResult } from '../contracts/validation-record.ts'
 import type { Load, ProbeRequest } from '../contracts/validation-requests.ts'
 import { deadlineIn } from './deadline.ts'
 import { makePool } from './probe-http.ts'
-import { failureOf, type PhaseFailure, type QueryPhase, sendRequest } from './requests.ts'
+import { makeJudge, type PhaseFailure, type QueryPhase, sendRequest } from './requests.ts'
 
 /** Runs every concurrency in order. A dead job or the end of the query budget ends it; bad answers are counted. */
 export async function runLoad(
@@ -13,8 +13,9 @@ export async function runLoad(
   requests: readonly ProbeRequest[],
 ): Promise<{ results: LoadResult[]; failure?: PhaseFailure }> {
   const results: LoadResult[] = []
+  const judge = makeJudge(phase)
   for (const [index, concurrency] of load.concurrencies.entries()) {
-    const { result, failure } = await runOne(phase, load, requests, concurrency)
+    const { result, failure } = await runOne(phase, load, requests, concurrency, judge)
     if (result !== undefined) results.push(result)
     if (failure !== undefined) return { results, failure }
     phase.onProgress?.(index + 1, load.concurrencies.length)
@@ -27,6 +28,7 @@ async function runOne(
   load: Load,
   requests: readonly ProbeRequest[],
   concurrency: number,
+  judge: ReturnType<typeof makeJudge>,
 ): Promise<{ result?: LoadResult; failure?: PhaseFailure }> {
   const dispatcher = makePool(concurrency)
   const spent: PhaseFailure = {
@@ -50,7 +52,7 @@ async function runOne(
       else {
         const name = sent.status === undefined ? sent.error : `http_${sent.status}`
         errors[name] = (errors[name] ?? 0) + 1
-        const why = await failureOf(phase, sent)
+        const why = await judge(sent)
         if (why.class !== 'QUERY_FAILED') failure ??= why
       }
     }

@@ -5,10 +5,10 @@ import type { ServiceError } from '../contracts/errors.ts'
 import type { GoldenResult, Observation, RequestResults } from '../contracts/validation-record.ts'
 import type { Golden, ProbeRequest } from '../contracts/validation-requests.ts'
 import type { FailureClass } from '../contracts/validation-verdict.ts'
-import type { Deadline } from './deadline.ts'
+import { type Deadline, deadlineIn, pollPauseMs, sleepWithin } from './deadline.ts'
 import { compareGolden } from './golden.ts'
 import type { Output, ProbeTarget } from './probe.ts'
-import { exchange, makePool } from './probe-http.ts'
+import { exchange, makePool, poll } from './probe-http.ts'
 import { probes } from './probes.ts'
 import { deathOf } from './readiness.ts'
 
@@ -45,6 +45,9 @@ const firstBusyPauseMs = 10
 const longestBusyPauseMs = 500
 /** A timer counts from the start of its turn of the event loop: a limit may fire this much before the budget's end. */
 const earlyMs = 50
+/** A kubelet tells of an end seconds after it; an engine or a process table at once, unless the machine is busy. */
+const explainedWithinMs = 15_000
+const longestLookPauseMs = 500
 
 /** One request to its answer; a busy server (Cog's 409) is asked again until the time limit. Throws only on `signal`. */
 export async function sendRequest(
@@ -77,6 +80,7 @@ export async function runRequests(
   requests: readonly ProbeRequest[],
 ): Promise<{ results: RequestResults; failure?: PhaseFailure }> {
   const results: RequestResults = { sent: 0, ok: 0, failed: [] }
+  const judge = makeJudge(phase)
   const failure = await oneByOne(phase, requests, async (request, index, dispatcher) => {
     const id = request.id ?? `request-${index + 1}`
     results.sent++
@@ -85,7 +89,7 @@ export async function runRequests(
       results.ok++
       return undefined
     }
-    const why = await failureOf(phase, sent)
+    const why = await judge(sent)
     results.failed.push({ id, ...why })
     return why
   })
@@ -98,11 +102,12 @@ export async function runGoldens(
   goldens: readonly ReadyGolden[],
 ): Promise<{ results: GoldenResult[]; failure?: PhaseFailure }> {
   const results: GoldenResult[] = []
+  const judge = makeJudge(phase)
   const failure = await oneByOne(phase, goldens, async (golden, index, dispatcher) => {
     const id = golden.id ?? `golden-${index + 1}`
     const sent = await sendRequest(phase, golden.request, id, dispatcher)
     if (!sent.ok) {
-      const why = await failureOf(phase, sent)
+      const why = await judge(sent)
       results.push({ id, pass: false, maxAbsDiff: null, maxRelDiff: null, message: why.message })
       return why
     }
@@ -143,18 +148,36 @@ function isAnswer(failure: FailureClass): boolean {
   return failure === 'QUERY_FAILED' || failure === 'GOLDEN_MISMATCH'
 }
 
-/** A transport error may be the job's death: that comes first (specification, 7.6). */
-export async function failureOf(
-  phase: Pick<QueryPhase, 'observe' | 'deadline'>,
-  sent: Extract<Sent, { ok: false }>,
-): Promise<PhaseFailure> {
-  if (sent.error === 'transport' || sent.error === 'timeout') {
-    const death = await phase.observe().then(deathOf, () => undefined)
-    if (death !== undefined) return { class: classOf(death), message: death.message }
-    if (phase.deadline.leftMs() < earlyMs)
-      return { class: 'DEADLINE_EXCEEDED', message: 'the query budget is spent' }
+/**
+ * Judges what got no good answer. A transport error may be the job's death: that comes first (specification, 7.6). A
+ * connection breaks before its platform knows why, so that is asked until it says that the job has ended, or the server
+ * shows that it lives, by any answer at all. One judge per phase: a server that does neither is waited for once.
+ */
+export function makeJudge({ target, observe, deadline, signal }: QueryPhase) {
+  let patient = true
+
+  async function deathBehind(error: 'transport' | 'timeout'): Promise<ServiceError | undefined> {
+    const limit = deadlineIn(Math.min(explainedWithinMs, deadline.leftMs()))
+    const since = performance.now()
+    for (;;) {
+      const death = await observe().then(deathOf, () => undefined)
+      if (death !== undefined || error === 'timeout' || !patient) return death
+      const { reply } = await poll(target.endpoints.http ?? '', { method: 'GET', path: '/' }, signal)
+      if (reply !== undefined) return undefined
+      if (limit.passed) patient = false
+      else await sleepWithin(pollPauseMs(performance.now() - since, longestLookPauseMs), limit, signal)
+    }
   }
-  return { class: 'QUERY_FAILED', message: sent.message }
+
+  return async (sent: Extract<Sent, { ok: false }>): Promise<PhaseFailure> => {
+    if (sent.error === 'transport' || sent.error === 'timeout') {
+      const death = await deathBehind(sent.error)
+      if (death !== undefined) return { class: classOf(death), message: death.message }
+      if (deadline.leftMs() < earlyMs)
+        return { class: 'DEADLINE_EXCEEDED', message: 'the query budget is spent' }
+    }
+    return { class: 'QUERY_FAILED', message: sent.message }
+  }
 }
 
 function classOf(error: ServiceError): FailureClass {

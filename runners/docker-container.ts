@@ -58,14 +58,13 @@ export function observationOf(info: Inspected, job: Job, platform: PlatformOf<'d
     const endpoints = endpointsOf(info, job, platform)
     return { state: 'Running', reason: status, ...(endpoints && { endpoints }) }
   }
-  // 137 without a stop of ours is the kernel's SIGKILL (specification, 7.5).
-  const oomKilled = flagged || exitCode === 137
+  // The engine's mark alone says so: exit code 137 is a kill by whoever.
   return {
     state: 'Aborted',
-    failure: oomKilled ? 'OOM_KILLED' : 'JOB_ABORTED',
+    failure: flagged ? 'OOM_KILLED' : 'JOB_ABORTED',
     exitCode,
-    oomKilled,
-    reason: oomKilled ? 'OOMKilled' : status,
+    oomKilled: flagged,
+    reason: flagged ? 'OOMKilled' : status,
     // Its cgroup is gone, but whoever was killed at the limit had reached it.
     ...(flagged && info.HostConfig.Memory && { peakMemoryBytes: info.HostConfig.Memory }),
     ...(error && { message: error }),

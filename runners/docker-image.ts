@@ -2,13 +2,13 @@
 import type Docker from 'dockerode'
 import { ServiceError } from '../contracts/errors.ts'
 import type { PlatformOf } from '../contracts/validation-serving.ts'
-import type { Deadline } from '../protocols/deadline.ts'
+import { type Deadline, pollPauseMs, sleepWithin } from '../protocols/deadline.ts'
 import { type DockerSettings, engineOf, engineText, statusOf, unavailable } from './docker-engine.ts'
 import type { ResolvedImage } from './runner.ts'
 
 /**
- * Throws `IMAGE_PULL_FAILED` at once when the image is not found, denied or not to be pulled, and when the deadline
- * passes; `PLATFORM_UNAVAILABLE` for network errors, 429 and 5xx, which may be tried again.
+ * Throws `IMAGE_PULL_FAILED` at once when the image is not found, denied or not to be pulled, and when the deadline has
+ * passed over tries that the engine reports as failed; `PLATFORM_UNAVAILABLE` when the engine itself does not answer.
  */
 export async function resolveDockerImage(
   settings: DockerSettings,
@@ -26,7 +26,7 @@ export async function resolveDockerImage(
       `${image} is not on this engine, and the pull policy is Never`,
     )
   }
-  await pull(engine, image, deadline, signal)
+  await pull(engineOf(settings, platform, deadline.leftMs() / 1000), image, deadline, signal)
   const pulled = await inspectImage(engine, image)
   if (pulled === undefined)
     throw new ServiceError('IMAGE_PULL_FAILED', `${image} is not there after its pull`)
@@ -68,35 +68,60 @@ async function inspectImage(engine: Docker, image: string): Promise<ImageInfo | 
   }
 }
 
+const longestPauseMs = 2000
+
+/** A registry that is away, busy or in trouble is asked again as long as the budget lasts. */
 async function pull(engine: Docker, image: string, deadline: Deadline, signal?: AbortSignal): Promise<void> {
   const limit = AbortSignal.timeout(Math.max(1, Math.round(deadline.leftMs())))
   const abortSignal = signal === undefined ? limit : AbortSignal.any([limit, signal])
-  try {
-    const named = image.includes('@') || repositoryOf(image) !== image ? image : `${image}:latest`
-    const stream: NodeJS.ReadableStream = await engine.pull(named, { abortSignal })
-    await new Promise<void>((resolve, reject) => {
-      abortSignal.addEventListener('abort', () => {
-        if ('destroy' in stream && typeof stream.destroy === 'function') stream.destroy()
-        reject(abortSignal.reason)
-      })
-      engine.modem.followProgress(stream, (error) => (error ? reject(error) : resolve()))
-    })
-  } catch (error) {
-    signal?.throwIfAborted()
-    if (limit.aborted)
-      throw new ServiceError('IMAGE_PULL_FAILED', `${image} was not pulled within its budget`)
-    throw pullError(image, error)
+  const since = performance.now()
+  let last = ''
+  for (;;) {
+    try {
+      return await pullOnce(engine, image, abortSignal)
+    } catch (error) {
+      signal?.throwIfAborted()
+      if (!limit.aborted) {
+        last = `: ${refusalOf(image, error)}`
+        await sleepWithin(pollPauseMs(performance.now() - since, longestPauseMs), deadline, signal)
+      }
+      if (limit.aborted || deadline.passed) {
+        throw new ServiceError('IMAGE_PULL_FAILED', `${image} was not pulled within its budget${last}`)
+      }
+    }
   }
+}
+
+async function pullOnce(engine: Docker, image: string, abortSignal: AbortSignal): Promise<void> {
+  const named = image.includes('@') || repositoryOf(image) !== image ? image : `${image}:latest`
+  const stream: NodeJS.ReadableStream = await engine.pull(named, { abortSignal })
+  const over = Promise.withResolvers<void>()
+  const abort = () => {
+    if ('destroy' in stream && typeof stream.destroy === 'function') stream.destroy()
+    over.reject(abortSignal.reason)
+  }
+  abortSignal.addEventListener('abort', abort)
+  engine.modem.followProgress(stream, (error, events: { error?: string }[]) => {
+    // What fails behind the head of the answer is told in its body.
+    const told = events?.find((event) => event.error !== undefined)?.error
+    if (error) over.reject(error)
+    else if (told !== undefined) over.reject(new Error(told))
+    else over.resolve()
+  })
+  await over.promise.finally(() => abortSignal.removeEventListener('abort', abort))
 }
 
 /** Words of the engine for what will be the same next time. */
 const final =
   /not found|manifest unknown|no such|denied|unauthorized|authentication required|invalid reference|does not exist/i
 
-function pullError(image: string, error: unknown): ServiceError {
+/** What the engine says of a try that may be repeated; throws for what will be the same, and for an engine that is away. */
+function refusalOf(image: string, error: unknown): string {
   const text = engineText(error)
   if (statusOf(error) === 404 || statusOf(error) === 400 || final.test(text)) {
-    return new ServiceError('IMAGE_PULL_FAILED', `${image}: ${text}`, { cause: error })
+    throw new ServiceError('IMAGE_PULL_FAILED', `${image}: ${text}`, { cause: error })
   }
-  return unavailable(error)
+  // Only connections have codes: no socket, a refusal, a reset.
+  if (error instanceof Error && 'code' in error) throw unavailable(error)
+  return text
 }

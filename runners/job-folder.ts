@@ -24,6 +24,8 @@ export interface ExitFile {
   error?: string
   /** The supervisor ended it for passing its memory limit. */
   overLimit?: boolean
+  /** The kernel ended it: its cgroup's count of such ends has grown. */
+  outOfMemory?: boolean
 }
 
 interface Files {

@@ -105,10 +105,8 @@ function endOf(pod: V1Pod, server: V1ContainerStatus | undefined): Observation |
     ({ type, status: holds }) => type === 'DisruptionTarget' && holds === 'True',
   )
   const preempted = disruption !== undefined || preempting.includes(status?.reason ?? '')
-  // 137 is the kernel's SIGKILL unless the cluster says that it ended the Pod itself.
-  const oomKilled =
-    terminated?.reason === 'OOMKilled' ||
-    (terminated?.exitCode === 137 && !preempted && !deleted && status?.reason === undefined)
+  // The container's reason alone says so: exit code 137 is a kill by whoever.
+  const oomKilled = terminated?.reason === 'OOMKilled'
   const why = oomKilled
     ? 'OOMKilled'
     : preempted

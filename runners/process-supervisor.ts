@@ -4,7 +4,7 @@ import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { claimJobFile, logFile, readJobFile, writeJobFile } from './job-folder.ts'
-import { listProcesses, memoryOf, peakMemoryOf, readProcess } from './process-table.ts'
+import { listProcesses, memoryKills, memoryOf, peakMemoryOf, readProcess } from './process-table.ts'
 
 /** Comes on stdin, because it may hold secrets. */
 export interface LaunchOrder {
@@ -29,6 +29,7 @@ async function supervise(order: LaunchOrder): Promise<void> {
 
   const log = await open(join(folder, logFile), 'a', 0o600)
   const [file = '', ...args] = command
+  const killsBefore = await memoryKills()
   const server = spawn(file, args, { cwd, env, detached: true, stdio: ['ignore', log.fd, log.fd] })
   let overLimit = false
   const ended = new Promise<void>((resolve) => {
@@ -37,7 +38,12 @@ async function supervise(order: LaunchOrder): Promise<void> {
       void writeJobFile(folder, 'exit.json', { code: null, signal: null, error: error.message }).then(resolve)
     })
     server.once('exit', (code, signal) => {
-      void writeJobFile(folder, 'exit.json', { code, signal, ...(overLimit && { overLimit }) }).then(resolve)
+      const written = async () => {
+        // Exit by SIGKILL alone may be anybody's doing.
+        const outOfMemory = signal === 'SIGKILL' && ((await memoryKills()) ?? 0) > (killsBefore ?? 0)
+        await writeJobFile(folder, 'exit.json', { code, signal, overLimit, outOfMemory })
+      }
+      void written().then(resolve)
     })
   })
   if (server.pid !== undefined) {

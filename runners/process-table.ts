@@ -55,6 +55,24 @@ export async function memoryOf(pid: number): Promise<number> {
   return Number(/^VmRSS:\s+(\d+) kB/m.exec(text)?.[1] ?? 0) * 1024
 }
 
+/** How many processes of this one's cgroup the kernel has killed for memory so far; undefined where nobody counts them. */
+export async function memoryKills(): Promise<number | undefined> {
+  const groups = await readFile('/proc/self/cgroup', 'utf8').catch(() => '')
+  const pathOf = (line: RegExp) => line.exec(groups)?.[1] ?? '/'
+  const [unified, memory] = [pathOf(/^0::(.*)$/m), pathOf(/^\d+:memory:(.*)$/m)]
+  // See cgroups(7). A container may be told the host's path and be shown its own group at the root.
+  for (const file of [
+    `/sys/fs/cgroup${unified}/memory.events`,
+    `/sys/fs/cgroup/memory${memory}/memory.oom_control`,
+    '/sys/fs/cgroup/memory.events',
+    '/sys/fs/cgroup/memory/memory.oom_control',
+  ]) {
+    const count = /^oom_kill (\d+)$/m.exec(await readFile(file, 'utf8').catch(() => ''))?.[1]
+    if (count !== undefined) return Number(count)
+  }
+  return undefined
+}
+
 /** Whether the process was started with `entry` (`NAME=value`) in its environment. */
 export async function startedWith(pid: number, entry: string): Promise<boolean> {
   const environment = await readFile(`/proc/${pid}/environ`, 'utf8').catch(() => '')

@@ -169,9 +169,7 @@ async function inspect(folder: string): Promise<Observation | undefined> {
     const message = 'the process is gone and nobody saw it end'
     return { state: 'Aborted', failure: 'JOB_ABORTED', reason: 'lost', message, peakMemoryBytes: peak }
   }
-  // A SIGKILL that no stop of ours sent comes from the kernel, out of memory (specification 7.5).
-  const stopping = (await readJobFile(folder, 'stopped.json')) !== undefined
-  const oomKilled = exit.overLimit === true || (exit.signal === 'SIGKILL' && !stopping)
+  const oomKilled = exit.overLimit === true || exit.outOfMemory === true
   return {
     state: 'Aborted',
     failure: oomKilled ? 'OOM_KILLED' : 'JOB_ABORTED',

@@ -122,8 +122,37 @@ test('a transport error is the job’s death when the job is dead, else a failed
   const dead = await phaseOf(resetAfterRequest, { observe: oomKilled })
   expect((await runRequests(dead.phase, requests)).failure).toMatchObject({ class: 'OOM_KILLED' })
   expect(dead.server.calls).toHaveLength(1)
-  const alive = await phaseOf(resetAfterRequest)
-  expect((await runRequests(alive.phase, requests)).failure).toMatchObject({ class: 'QUERY_FAILED' })
+  const alive = await phaseOf(json({}))
+  alive.server.script(resetAfterRequest, send('no such page', 404), json({ outputs: [1] }))
+  const { results, failure } = await runRequests(alive.phase, requests)
+  expect(failure).toMatchObject({ class: 'QUERY_FAILED' })
+  expect(results).toMatchObject({ sent: 3, ok: 2 })
+})
+
+// Issue 11, item 6.
+test('a job whose end its platform sees only after the connection broke has aborted, not failed a query', async () => {
+  const load = { concurrencies: [1], requests: 3, warmupRequests: 0 }
+  const loaded = (phase: QueryPhase) => runLoad(phase, load, requests)
+  for (const run of [runRequests, loaded]) {
+    let looks = 0
+    const aborted = { state: 'Aborted', failure: 'JOB_ABORTED', exitCode: 7 } as const
+    const observe = async (): Promise<Observation> => (++looks > 3 ? aborted : { state: 'Running' })
+    const { phase } = await phaseOf(resetAfterRequest, { observe })
+    expect((await run(phase, requests)).failure).toEqual({
+      class: 'JOB_ABORTED',
+      message: 'the job exited with code 7',
+    })
+  }
+})
+
+test('a server that lives and answers nothing is asked about once a phase', async () => {
+  const { server, phase } = await phaseOf(resetAfterRequest)
+  // So long an explanation is waited for, however often one is missing.
+  const bounded = { ...phase, deadline: { leftMs: () => 300, passed: false } }
+  const { results } = await runRequests(bounded, requests)
+  expect(results.failed.map((one) => one.class)).toEqual(['QUERY_FAILED', 'QUERY_FAILED', 'QUERY_FAILED'])
+  const sent = server.calls.map(({ method }) => method)
+  expect(sent.slice(sent.lastIndexOf('GET'))).toEqual(['GET', 'POST', 'POST'])
 })
 
 test('BUG-10: a request that never answers ends at its limit, the phase at its budget', async () => {

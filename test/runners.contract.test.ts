@@ -1,6 +1,8 @@
 /** What every runner promises, on every runner (infra-validation specification, section 2). */
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { deadlineIn } from '../protocols/deadline.ts'
+import { waitUntilReady } from '../protocols/readiness.ts'
+import { runRequests } from '../protocols/requests.ts'
 import type { Job } from '../runners/job.ts'
 import type { Runner } from '../runners/runner.ts'
 import { docker } from './support/docker.ts'
@@ -233,6 +235,25 @@ for (const { name, owns, runs, hides = [], describe: suite, open } of targets) {
         expect(await runner.stop(1, soon())).toMatchObject({ gone: true, killed: false })
       },
     )
+
+    // Issue 11, item 6.
+    real('a server that dies of a query has aborted, whenever its platform learns of it', async () => {
+      const runner = runnerOf(target.job('dies-of-query'))
+      await runner.start()
+      const { endpoints } = await runner.waitUntilRunning(soon())
+      const asked = {
+        target: { endpoints, modelName: 'tiny', binary: { kind: 'open-inference-v2' } },
+        observe: runner.observe,
+        deadline: soon(),
+      } as const
+      await waitUntilReady({ ...asked, pollIntervalMs: 100, readyStreak: 1 })
+      const request = { inputs: [{ name: 'x', shape: [1], datatype: 'FP64', data: [1] }] }
+      const { failure } = await runRequests({ ...asked, requestTimeoutMs: 30_000 }, [request])
+      expect(failure).toEqual({
+        class: 'JOB_ABORTED',
+        message: expect.stringContaining('exited with code 3'),
+      })
+    })
 
     real('a job that ends by itself with code 0 is aborted all the same', async () => {
       const runner = runnerOf(target.job('exits-0'))

@@ -1,6 +1,6 @@
 /** Containers of a real engine: what is created, what its answers mean, images, limits, removal. */
 import { randomUUID } from 'node:crypto'
-import type { ContainerInspectInfo } from 'dockerode'
+import type { Container, ContainerInspectInfo } from 'dockerode'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { deadlineIn } from '../protocols/deadline.ts'
 import { waitUntilReady } from '../protocols/readiness.ts'
@@ -112,10 +112,16 @@ describe('what the engine says', () => {
       failure: 'OOM_KILLED',
       exitCode: 137,
     })
-    expect(seen('exited', { ExitCode: 137 })).toMatchObject({ failure: 'OOM_KILLED' })
     expect(seen('exited', { ExitCode: 1, Error: 'no such device' })).toMatchObject({
       message: 'no such device',
     })
+  })
+
+  // Issue 11, item 6.
+  test('exit code 137 alone is a kill by whoever, not memory that ran out', () => {
+    const killed = { failure: 'JOB_ABORTED', exitCode: 137, oomKilled: false }
+    expect(seen('exited', { ExitCode: 137 })).toMatchObject(killed)
+    expect(seen('removing', { ExitCode: 137 })).toMatchObject(killed)
   })
 
   test('output is read with and without frames', () => {
@@ -283,6 +289,22 @@ docker.describe('on a real engine', () => {
     })
   })
 
+  // Issue 11, item 6.
+  test.each([
+    ['kills', (container: Container) => container.kill({ signal: 'SIGKILL' })],
+    ['removes', (container: Container) => container.remove({ force: true })],
+  ])('a container that a stranger %s is aborted, not out of memory', async (_does, end) => {
+    const job = target.job()
+    const runner = runnerOf(job)
+    await runner.start()
+    await runner.waitUntilRunning(soon())
+    const ending = end(target.engine.getContainer(jobNameOf(job.key)))
+    await vi.waitFor(async () => expect((await runner.observe()).state).toBe('Aborted'), 30_000)
+    expect(await runner.observe()).toMatchObject({ failure: 'JOB_ABORTED' })
+    await ending
+    expect(await runner.observe()).toMatchObject({ failure: 'JOB_ABORTED' })
+  })
+
   test('DR-06: every look asks the engine again', async () => {
     const job = target.job()
     const runner = runnerOf(job)
@@ -341,7 +363,7 @@ docker.describe('on a real engine', () => {
 
   describe('with a registry', () => {
     const pulling = { ...dockerPlatform, pullPolicy: 'IfNotPresent' as const }
-    async function registryOf(options?: { delayMs?: number }) {
+    async function registryOf(options?: Parameters<typeof startTinyRegistry>[0]) {
       const registry = await startTinyRegistry(options)
       onTestFinished(async () => {
         await target.engine
@@ -380,18 +402,39 @@ docker.describe('on a real engine', () => {
       await expect(pull).rejects.toThrow('cancelled')
     })
 
-    test('BUG-09: an unknown tag fails at once, a registry that is away may be tried again', async () => {
+    test('BUG-09: an unknown tag fails at once, also while others may be tried again', async () => {
       const registry = await registryOf()
-      await expect(
-        resolveDockerImage({}, pulling, `${registry.repository}:nope`, soon()),
-      ).rejects.toMatchObject({
+      const image = `${registry.repository}:nope`
+      await expect(resolveDockerImage({}, pulling, image, soon())).rejects.toMatchObject({
         code: 'IMAGE_PULL_FAILED',
+        message: expect.stringContaining('nope'),
       })
+    })
+
+    // Issue 11, item 6.
+    test('a registry that is away is asked again until the budget is spent, and then told of', async () => {
+      const registry = await registryOf()
       await registry.close()
-      await expect(
-        resolveDockerImage({}, pulling, `${registry.repository}:nope`, soon()),
-      ).rejects.toMatchObject({
-        code: 'PLATFORM_UNAVAILABLE',
+      const failed = resolveDockerImage({}, pulling, registry.image, deadlineIn(1500))
+      await expect(failed).rejects.toMatchObject({
+        code: 'IMAGE_PULL_FAILED',
+        message: expect.stringMatching(/within its budget: .*refused/),
+      })
+    })
+
+    test('a registry that comes back within the budget gives the image after all', async () => {
+      const registry = await registryOf({ busy: 2 })
+      expect(await resolveDockerImage({}, pulling, registry.image, soon())).toMatchObject({
+        digest: registry.digest,
+      })
+    })
+
+    test('a layer that cannot be fetched is told of, although an older image of that name is there', async () => {
+      const registry = await registryOf({ lostBlobs: true })
+      await target.engine.getImage(tinyImage).tag({ repo: registry.repository, tag: '1' })
+      const broken = { ...pulling, pullPolicy: 'Always' as const }
+      await expect(resolveDockerImage({}, broken, registry.image, deadlineIn(1500))).rejects.toMatchObject({
+        code: 'IMAGE_PULL_FAILED',
       })
     })
   })

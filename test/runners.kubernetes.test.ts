@@ -276,10 +276,18 @@ describe('the mapping table', () => {
     expect(seen({ phase: 'Running', containerStatuses: ended(3, 'Error') }).state).toBe('Aborted')
   })
 
-  test('out of memory is told by the container’s reason, or by 137 without another cause', () => {
-    const oom = { failure: 'OOM_KILLED', oomKilled: true, exitCode: 137 }
-    expect(seen({ phase: 'Failed', containerStatuses: ended(137, 'OOMKilled') })).toMatchObject(oom)
-    expect(seen({ phase: 'Failed', containerStatuses: ended(137, 'Error') })).toMatchObject(oom)
+  // Issue 11, item 6.
+  test('out of memory is told by the container’s reason alone: exit code 137 is a kill by whoever', () => {
+    expect(seen({ phase: 'Failed', containerStatuses: ended(137, 'OOMKilled') })).toMatchObject({
+      failure: 'OOM_KILLED',
+      oomKilled: true,
+      exitCode: 137,
+    })
+    expect(seen({ phase: 'Failed', containerStatuses: ended(137, 'Error') })).toMatchObject({
+      failure: 'JOB_ABORTED',
+      oomKilled: false,
+      exitCode: 137,
+    })
     const late = { phase: 'Failed', reason: 'DeadlineExceeded', containerStatuses: ended(137, 'Error') }
     expect(seen(late)).toMatchObject({ failure: 'JOB_ABORTED', reason: 'DeadlineExceeded' })
   })

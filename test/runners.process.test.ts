@@ -1,6 +1,6 @@
 /** Process jobs: groups, orphans, exit codes that nobody watched, and what the disk may know. */
 import { spawn } from 'node:child_process'
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest'
@@ -105,7 +105,8 @@ test('a job whose supervisor was killed is still watched and stopped', async () 
   expect(await runner.stop(1, soon())).toMatchObject({ gone: true })
 })
 
-test('a SIGKILL that nobody here sent counts as out of memory', async () => {
+// Issue 11, item 6.
+test('a job that a stranger kills is aborted, not out of memory', async () => {
   const runner = runnerOf(target.job())
   await runner.start()
   await answering(runner)
@@ -115,13 +116,47 @@ test('a SIGKILL that nobody here sent counts as out of memory', async () => {
     async () =>
       expect(await runner.observe()).toMatchObject({
         state: 'Aborted',
-        failure: 'OOM_KILLED',
-        oomKilled: true,
+        failure: 'JOB_ABORTED',
+        oomKilled: false,
         signal: 'SIGKILL',
       }),
     30_000,
   )
 })
+
+const cgroup = memoryGroup(256 * 1024 * 1024)
+test.skipIf(cgroup === undefined)(
+  'a job that the kernel kills for memory is OOM_KILLED (needs a writable memory cgroup)',
+  async () => {
+    const job = target.job('hog')
+    runnerOf(job)
+    const script = `
+    import { appendFileSync } from 'node:fs'
+    import { makeProcessRunner } from ${JSON.stringify(new URL('../runners/process.ts', import.meta.url).href)}
+    const { group, settings, job } = JSON.parse(process.env.CASE)
+    appendFileSync(group + '/cgroup.procs', String(process.pid))
+    await makeProcessRunner(settings, job).start()`
+    const starter = spawn(process.execPath, ['--input-type=module', '-e', script], {
+      env: {
+        ...process.env,
+        CASE: JSON.stringify({ group: cgroup, settings: { root: target.root }, job }),
+      },
+      stdio: 'inherit',
+    })
+    onTestFinished(() => void starter.kill('SIGKILL'))
+    expect(await new Promise((resolve) => starter.once('exit', resolve))).toBe(0)
+    await vi.waitFor(
+      async () =>
+        expect(await target.runner(job).observe()).toMatchObject({
+          state: 'Aborted',
+          failure: 'OOM_KILLED',
+          oomKilled: true,
+          signal: 'SIGKILL',
+        }),
+      60_000,
+    )
+  },
+)
 
 test('a pid that was given to another process is not ours to stop', async () => {
   const job = target.job()
@@ -224,4 +259,19 @@ function connected(endpoint: string): Promise<void> {
       resolve()
     })
   })
+}
+
+/** A cgroup (version 1) with so much memory, for this file; undefined where none can be made. */
+function memoryGroup(bytes: number): string | undefined {
+  const own = /^\d+:memory:(.*)$/m.exec(readFileSync('/proc/self/cgroup', 'utf8'))?.[1]
+  const parents = [`/sys/fs/cgroup/memory${own}`, '/sys/fs/cgroup/memory'].filter(existsSync)
+  const folder = `${parents[0]}/perdure-test-${process.pid}`
+  try {
+    mkdirSync(folder)
+    writeFileSync(`${folder}/memory.limit_in_bytes`, String(bytes))
+  } catch {
+    return undefined
+  }
+  afterAll(() => rmdirSync(folder))
+  return folder
 }

@@ -91,6 +91,35 @@ docker.describe('validations of images', () => {
     await expect(target.engine.getImage(registry.image).inspect()).rejects.toMatchObject({ statusCode: 404 })
   }, 180_000)
 
+  // Issue 11, item 6.
+  test('a registry that cannot be reached is IMAGE_PULL_FAILED once the budget of the pull is spent', async () => {
+    const registry = await startTinyRegistry()
+    await registry.close()
+    const world = await startValidations({ worker: false })
+    await world.startWorker({ runners: makeRunners({ docker: {} }) })
+    const id = await world.submit({
+      model: { uri: 's3://models/tiny', digest: 'v1' },
+      servingSpec: {
+        platform: { kind: 'docker' },
+        binary: { kind: 'open-inference-v2', image: registry.image },
+      },
+      validationSpec: { pullTimeoutSeconds: 2 },
+    })
+    // Its own budget, not the two minutes around it.
+    const record = await world.ended(id, 60_000)
+    expect(record).toMatchObject({ verdict: 'ERROR' })
+    const stored = await world.store.validations.blessing(record.blessingId ?? '')
+    expect(stored?.blessing.binaries[0]?.attempts).toMatchObject([{ errorClass: 'IMAGE_PULL_FAILED' }])
+  }, 180_000)
+
+  // Issue 11, item 6.
+  test('an image that dies of a query is NOT_BLESSED as JOB_ABORTED, with its exit code', async () => {
+    const request = { inputs: [{ name: 'x', shape: [1], datatype: 'FP64', data: [1] }] }
+    const { record, attempts } = await validate('dies-of-query', { requests: [request] })
+    expect(record, JSON.stringify(attempts)).toMatchObject({ verdict: 'NOT_BLESSED' })
+    expect(attempts[0]).toMatchObject({ outcome: 'failed', errorClass: 'JOB_ABORTED', exitCode: 3 })
+  }, 180_000)
+
   test('an image that crashes is NOT_BLESSED, with its exit code and its logs', async () => {
     const { record, attempts } = await validate('crash')
     expect(record, JSON.stringify(attempts)).toMatchObject({ verdict: 'NOT_BLESSED' })

@@ -16,8 +16,19 @@ export interface TinyRegistry {
 
 const manifestType = 'application/vnd.docker.distribution.manifest.v2+json'
 
-/** `delayMs`: before each blob. Source: https://distribution.github.io/distribution/spec/api/ */
-export async function startTinyRegistry({ delayMs = 0 }: { delayMs?: number } = {}): Promise<TinyRegistry> {
+/**
+ * `delayMs`: before each blob; `busy`: so many times it is first; `lostBlobs`: it has the manifest alone.
+ * Source: https://distribution.github.io/distribution/spec/api/
+ */
+export async function startTinyRegistry({
+  delayMs = 0,
+  busy = 0,
+  lostBlobs = false,
+}: {
+  delayMs?: number
+  busy?: number
+  lostBlobs?: boolean
+} = {}): Promise<TinyRegistry> {
   const layer = tarOf('hello.txt', `hello ${Math.random()}\n`)
   const config = Buffer.from(
     JSON.stringify({
@@ -58,11 +69,11 @@ export async function startTinyRegistry({ delayMs = 0 }: { delayMs?: number } = 
     }
     if (path === '/v2/') return send(200, Buffer.from('{}'), 'application/json')
     if (path === '/v2/tiny/manifests/1' || path === `/v2/tiny/manifests/${digest}`) {
-      requests++
+      if (requests++ < busy) return send(503, Buffer.from('busy'), 'text/plain')
       return send(200, manifest, manifestType)
     }
     const blob = blobs.get(path.replace('/v2/tiny/blobs/', ''))
-    if (blob !== undefined) {
+    if (blob !== undefined && !lostBlobs) {
       requests++
       const timer = setTimeout(() => send(200, blob, 'application/octet-stream'), delayMs)
       response.on('close', () => clearTimeout(timer))

@@ -25,6 +25,7 @@ export type Behaviour =
   | 'never-ready'
   | 'load-failed'
   | 'no-port'
+  | 'dies-of-query'
 
 export const tinyServer = fileURLToPath(new URL('./fixtures/tiny-model-server.mjs', import.meta.url))
 
