@@ -95,7 +95,7 @@ export const retryable = {
   queue_not_paused: false,
   store_unavailable: true,
   temporal_unavailable: true,
-  draining: false,
+  draining: true,
   not_implemented: false,
   internal: false,
   prediction_canceled: false,

@@ -1,7 +1,7 @@
 /** The workers of validations: activities that any worker may run, and those of the runners on this host. */
 import { Client, WorkflowNotFoundError } from '@temporalio/client'
 import { type NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker'
-import { withFailures } from '../activities/failure.ts'
+import { withFinalFailures } from '../activities/failure.ts'
 import { makeHeldJobs } from '../activities/held-jobs.ts'
 import { makeReaperActivities, makeRunnerActivities } from '../activities/runner.ts'
 import { makeValidationActivities, type ValidationDeps } from '../activities/validation.ts'
@@ -89,7 +89,7 @@ export async function createValidationWorkers(
   const anywhere = await Worker.create({
     ...shared,
     taskQueue: validationQueueOf(taskQueue),
-    activities: withFailures({
+    activities: withFinalFailures({
       ...makeValidationActivities({
         validations,
         host,
@@ -110,7 +110,7 @@ export async function createValidationWorkers(
   const here = await Worker.create({
     ...shared,
     taskQueue: runnerQueue,
-    activities: withFailures({
+    activities: withFinalFailures({
       ...makeRunnerActivities({ ...runnerDeps, queue: runnerQueue, leaving: leaving.signal }),
       ...makeReaperActivities(sweep),
     }),

@@ -16,6 +16,7 @@ import { makeRetentionActivities } from '../activities/retention.ts'
 import { deliveryQueueOf, guardQueueOf } from '../contracts/names.ts'
 import type { Mirror } from '../records/mirror.ts'
 import { makeOutboxSender, type OutboxPauses } from '../records/outbox-sender.ts'
+import type { OutboxSender } from '../records/store.ts'
 import { tracedActivities, traceSinks } from '../tracing/temporal.ts'
 import type { Bundle } from './bundle.ts'
 import { connectWorker } from './connect.ts'
@@ -59,6 +60,23 @@ export interface Workers {
   running(): boolean
   /** Takes nothing new; calls that run go on, to the task timeout. Then the connection closes. */
   stop(): Promise<void>
+}
+
+type ActivityParts = Omit<CallDeps, 'outbox'> &
+  Pick<WorkersOptions, 'concurrency' | 'retentionMs' | 'expireFiles' | 'webhooks'>
+
+/** What the workers of predictions run, by their queue. */
+export function makeActivities(parts: ActivityParts, outbox: OutboxSender, draining: AbortSignal) {
+  const { store, concurrency, retentionMs, expireFiles, webhooks } = parts
+  const places = makePlaces(concurrency)
+  return {
+    flights: withFailures(makeFlightActivities({ ...parts, outbox, places, draining })),
+    guards: withFailures({
+      ...makeGuardActivities(store, outbox),
+      ...makeRetentionActivities(store, retentionMs, expireFiles),
+    }),
+    deliveries: webhooks && withFailures(makeDeliveryActivities(store, webhooks)),
+  }
 }
 
 /** Flights that wait (for a store, for a call elsewhere) must not keep ready ones from the free places. */
@@ -144,7 +162,6 @@ async function createWorkers(
     interceptors: { activity: [tracedActivities] },
     sinks: traceSinks,
   } satisfies Partial<WorkerOptions>
-  const places = makePlaces(concurrency)
   const outbox = makeOutboxSender({
     store,
     ...(options.mirror !== undefined && { mirror: options.mirror }),
@@ -152,30 +169,28 @@ async function createWorkers(
     startDelivery: makeDeliveryStart(connection, options),
     warn: options.warn,
   })
+  const activities = makeActivities(options, outbox, draining)
   const flights = await TemporalWorker.create({
     ...shared,
     taskQueue,
-    activities: withFailures(makeFlightActivities({ ...options, outbox, places, draining })),
+    activities: activities.flights,
     maxConcurrentActivityTaskExecutions: concurrency + spareActivities,
     shutdownGraceTime: limits.taskTimeoutMs,
   })
   const guards = await TemporalWorker.create({
     ...shared,
     taskQueue: guardQueueOf(taskQueue),
-    activities: withFailures({
-      ...makeGuardActivities(store, outbox),
-      ...makeRetentionActivities(store, options.retentionMs, options.expireFiles),
-    }),
+    activities: activities.guards,
     maxConcurrentActivityTaskExecutions: guardActivities,
     shutdownGraceTime: 0,
   })
-  if (options.webhooks === undefined) return [flights, guards]
+  if (activities.deliveries === undefined) return [flights, guards]
   // Without workflows, so that it costs next to nothing while there are no webhooks.
   const deliveries = await TemporalWorker.create({
     connection,
     namespace,
     taskQueue: deliveryQueueOf(taskQueue),
-    activities: withFailures(makeDeliveryActivities(store, options.webhooks)),
+    activities: activities.deliveries,
     maxConcurrentActivityTaskExecutions: deliveryActivities,
     maxConcurrentActivityTaskPolls: 2,
     shutdownGraceTime: 0,

@@ -14,6 +14,7 @@ import {
   upsertSearchAttributes,
   workflowInfo,
 } from '@temporalio/workflow'
+import { codeOf } from '../contracts/errors.ts'
 import type {
   FlightActivities,
   FlightInput,
@@ -23,6 +24,7 @@ import type {
 } from '../contracts/flights.ts'
 import { searchAttributes } from '../contracts/flights.ts'
 import { wakeSignal } from '../contracts/names.ts'
+import { isAnotherRound, pauseAfter, untilDone } from './another-round.ts'
 
 const wake = defineSignal(wakeSignal)
 
@@ -71,6 +73,9 @@ function makeRounds(input: FlightInput, totals: FlightResult) {
   let waiting: Waiting[] = input.ids.map((id) => ({ id, why: 'untaken', waitMs: 0, dueMs: 0 }))
   let groupSize = input.ids.length
   let pauses = 0
+  /** Rounds in a row in which `fly` failed. */
+  let failures = 0
+  let hasFailed = false
   let woken = false
   setHandler(wake, () => {
     woken = true
@@ -79,7 +84,14 @@ function makeRounds(input: FlightInput, totals: FlightResult) {
   async function fly(ids: string[]): Promise<FlyReport> {
     const { lane, model, streamer } = input
     const flyInput = { ids, lane, ...(model && { model }), ...(streamer && { streamer }) }
-    return activities.fly.executeWithOptions({ summary: summaryOf(ids) }, [flyInput])
+    try {
+      return await activities.fly.executeWithOptions({ summary: summaryOf(ids) }, [flyInput])
+    } catch (error) {
+      if (!isAnotherRound(error)) throw error
+      hasFailed = true
+      const wait = { why: 'retry', waitMs: pauseAfter(failures + 1), code: codeOf(error) } as const
+      return { succeeded: 0, failed: 0, canceled: 0, open: ids.map((id) => ({ id, ...wait })) }
+    }
   }
 
   async function untilEnded(): Promise<void> {
@@ -92,7 +104,9 @@ function makeRounds(input: FlightInput, totals: FlightResult) {
       const nowMs = Date.now() - started
       const due = waiting.filter((member) => member.dueMs <= nowMs + togetherMs)
       const later = waiting.filter((member) => member.dueMs > nowMs + togetherMs)
+      hasFailed = false
       const reports = await Promise.all(groups(due.map((member) => member.id)).map(fly))
+      failures = hasFailed ? failures + 1 : 0
       waiting = [...later, ...reports.flatMap((report) => collect(report))]
     }
   }
@@ -138,7 +152,7 @@ function makeRounds(input: FlightInput, totals: FlightResult) {
   }
 
   async function cancelOpen(): Promise<void> {
-    await activities.cancelOpen(waiting.map((member) => member.id))
+    await untilDone(() => activities.cancelOpen(waiting.map((member) => member.id)))
     waiting = waiting.map((member) => ({ ...member, dueMs: 0 }))
   }
 
@@ -164,7 +178,7 @@ function makeRounds(input: FlightInput, totals: FlightResult) {
   async function endAtDeadlines(firstInMs: number): Promise<void> {
     for (let inMs: number | undefined = firstInMs; inMs !== undefined; ) {
       await sleep(inMs)
-      inMs = (await activities.endOverdue(input.ids)).nextMs
+      inMs = (await untilDone(() => activities.endOverdue(input.ids))).nextMs
       // Those that wait for another try or for the queue have ended: what they owe is sent now.
       woken = true
     }

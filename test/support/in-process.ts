@@ -28,7 +28,7 @@ import { makeTerminalWaiter } from '../../records/terminal-waiter.ts'
 import { makeApiReports, makeWorkerReports } from '../../reports.ts'
 import { workflowBundle } from '../../worker/bundle.ts'
 import { installRuntime } from '../../worker/runtime.ts'
-import { startWorkers, type Workers } from '../../worker/worker.ts'
+import { startWorkers, type Workers, type WorkersOptions } from '../../worker/worker.ts'
 import { bundleFolder, temporaryFolder } from './folders.ts'
 import { type ScriptedServer, startScriptedServer } from './scripted-server.ts'
 
@@ -61,6 +61,9 @@ export interface InProcessOptions {
   settings?: (address: string, timeoutMs: number) => PlatformSettings
 }
 
+/** A worker as another process of the same deployment runs it; whoever starts it stops it. */
+export type WorkerOfItsOwn = Pick<WorkersOptions, 'store' | 'held' | 'processId'>
+
 export interface InProcess {
   lifecycle: Lifecycle
   store: Store
@@ -73,7 +76,7 @@ export interface InProcess {
   workers: Workers | undefined
   /** A request for platform v2 whose inputs are `{"inputs":[n]}`. */
   request(n: number, more?: Partial<AcceptedRequest>): AcceptedRequest
-  startWorker(): Promise<Workers>
+  startWorker(own?: WorkerOfItsOwn): Promise<Workers>
   /** Predictions that the worker has brought to their end. */
   ended: EndEvent[]
   /** The HTTP surface over all of it, without a port. */
@@ -121,11 +124,12 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<In
   const log = makeLogger({ development: false, logLevel: 'silent' })
   const workerReports = makeWorkerReports({ store, metrics, log })
   const ended: EndEvent[] = []
-  async function startWorker(): Promise<Workers> {
+  async function startWorker(own?: WorkerOfItsOwn): Promise<Workers> {
     const started = startWorkers({
       store,
       held,
       processId,
+      ...own,
       limits: { taskTimeoutMs, maxAttempts: 12 },
       resolve: (name, version) => routing.resolve(name, version),
       platform: (name) => platforms.get(name),
@@ -221,9 +225,10 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<In
       uid: '',
       ...more,
     }),
-    async startWorker() {
-      result.workers = await startWorker()
-      return result.workers
+    async startWorker(own) {
+      const started = await startWorker(own)
+      if (own === undefined) result.workers = started
+      return started
     },
   }
   onTestFinished(async () => {
