@@ -9,7 +9,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import { lastingPorts } from '../dev/free-ports.ts'
 import { postgresFolder } from '../scripts/postgres.mjs'
-import { childrenOf } from './processes.ts'
+import { childrenOf } from '../scripts/servers/children.ts'
 
 export interface Cluster {
   port: number

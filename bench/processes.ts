@@ -1,5 +1,5 @@
 /** Starts what a benchmark measures, each part in a process of its own, and tells what it used. */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, existsSync, openSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -75,15 +75,6 @@ async function firstLine(child: ChildProcess, script: string): Promise<Record<st
 export function residentMb(pid: number): number {
   const kb = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]
   return Number(kb) / 1024
-}
-
-/** Processes that this one has started, as far as they run. */
-export function childrenOf(parent: number): number[] {
-  const { stdout } = spawnSync('ps', ['-o', 'pid=', '--ppid', String(parent)], { encoding: 'utf8' })
-  return stdout
-    .split('\n')
-    .map(Number)
-    .filter((pid) => pid > 0)
 }
 
 /** CPU time used so far, user and system, in milliseconds; 0 for a process that is gone. */

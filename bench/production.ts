@@ -3,11 +3,12 @@
  * and on the embedded set (SQLite, Temporal's development server), in one run, with the CPU time of every part.
  */
 import pg from 'pg'
+import { childrenOf } from '../scripts/servers/children.ts'
 import { barePlatform } from './floor.ts'
 import { startCluster } from './postgres-cluster.ts'
 import { lowLoad, sustained, synchronous, warmUp } from './prediction-load.ts'
 import { makePredictionSet } from './prediction-set.ts'
-import { childrenOf, cpuMs, type Running, residentMb, run } from './processes.ts'
+import { cpuMs, type Running, residentMb, run } from './processes.ts'
 import type { Row } from './report.ts'
 import { benchTemporal } from './temporal.ts'
 import { startTemporalOnPostgres } from './temporal-postgres.ts'
