@@ -5,8 +5,8 @@
  *   node scripts/tools.mjs               what some test asks for
  *   node scripts/tools.mjs docker java   these
  */
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import { aptInstall } from './apt.mjs'
 import { provide as chromium } from './chromium.mjs'
 import { provide as compose } from './compose.mjs'
@@ -14,6 +14,7 @@ import { startEngine } from './docker-engine.mjs'
 import { ensureBaseImage } from './docker-image.mjs'
 import { provide as helm } from './helm.mjs'
 import { provide as kubernetes } from './kubernetes.mjs'
+import { neededByTests } from './needs.ts'
 import { provide as postgres } from './postgres.mjs'
 import { findExecutable, run } from './run.mjs'
 import { provide as s3 } from './s3.mjs'
@@ -58,22 +59,6 @@ const tools = {
   },
 }
 
-/** Names of the tools that some test asks for, by itself or through the support files it imports. */
-export function neededByTests(folder = join(root, 'test')) {
-  const files = readdirSync(folder, { recursive: true }).filter((name) => name.endsWith('.test.ts'))
-  const queue = files.map((name) => join(folder, name))
-  const texts = new Map()
-  for (let file = queue.pop(); file !== undefined; file = queue.pop()) {
-    if (texts.has(file) || !existsSync(file)) continue
-    const text = readFileSync(file, 'utf8')
-    texts.set(file, text)
-    const imports = [...text.matchAll(/from '(\.[^']*\.ts)'/g)].map((match) => join(dirname(file), match[1]))
-    queue.push(...imports.filter((path) => path.startsWith(folder)))
-  }
-  const all = [...texts.values()].join('\n')
-  return Object.keys(tools).filter((name) => new RegExp(`requirement\\(\\s*'${name}'`).test(all))
-}
-
 async function provide(name) {
   const began = performance.now()
   try {
@@ -92,7 +77,7 @@ if (unknown.length > 0) {
   console.error(`unknown: ${unknown.join(', ')}; known: ${Object.keys(tools).join(', ')}`)
   process.exit(1)
 }
-const names = asked.length > 0 ? asked : neededByTests()
+const names = asked.length > 0 ? asked : neededByTests(root, Object.keys(tools))
 console.error(
   names.length > 0 ? `Providing ${names.join(', ')} …` : 'No test needs more than npm and Temporal.',
 )
