@@ -4,7 +4,7 @@ import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
+    include: ['test/**/*.test.{ts,tsx}'],
     globalSetup: ['test/support/temporal-global.ts', 'test/support/docker-global.ts'],
     setupFiles: ['test/support/leaks.ts'],
     pool: 'forks',
