@@ -6,6 +6,8 @@ export interface Subject {
   validation?: string
 }
 
+/** Anything else is no id of ours: the path shows its beginning. */
+const plainId = /^[\w.-]{1,64}$/
 const subjects = new WeakMap<object, Subject>()
 
 /** `request` is the context that its handler was given. */
@@ -17,7 +19,7 @@ export function noteSubject(request: object, subject: Subject): void {
 export function subjectOf(request: object, path: string, id: string | undefined): Subject {
   const noted = subjects.get(request)
   if (noted !== undefined) return noted
-  if (id === undefined) return {}
+  if (id === undefined || !plainId.test(id)) return {}
   if (/^\/(task|cancel)\/|^\/v1\/predictions\//.test(path)) return { prediction: id }
   return path.startsWith('/v1/validations/') ? { validation: id } : {}
 }

@@ -67,7 +67,10 @@ const runners: Key<readonly RunnerKind[] | undefined> = {
 
 /** Every key. `docs/configuration.md` is checked against this table. */
 export const keys = {
-  ENVIRONMENT: text('development', 'development = readable logs; anything else = JSON lines'),
+  ENVIRONMENT: text(
+    'development',
+    'development = readable logs on a terminal; anything else, or no terminal = JSON lines',
+  ),
   LOG_LEVEL: oneOf('info', ['debug', 'info', 'warn', 'error', 'silent'], 'Least severity that is logged'),
   HTTP_SERVER_ADDRESS: address(
     '127.0.0.1:8000',

@@ -77,3 +77,34 @@ test('with a key set, a model uploads to its address without it, and no log line
   expect(logged.filter(({ path }) => path === '/u/:token/upload')).toHaveLength(2)
   expect(JSON.stringify(logged)).not.toContain(token)
 })
+
+test.each([
+  ['/files/3f2a.png', '/files/:name'],
+  ['//files/3f2a.png', '/files/:name'],
+  ['/Files/3f2a.png', '/files/:name'],
+  ['/files/3f2a.png/more?name=3f2a.png', '/files/:name/more'],
+  ['/u/3f2a/nothing', '/u/:token/nothing'],
+  ['/task/x?name=3f2a', '/task/x'],
+])('%s is logged as %s: whoever has a name or a token may use it', async (asked, path) => {
+  const { send, logged } = await bothOnOnePort()
+  await send('GET', asked)
+  expect(logged).toMatchObject([{ message: 'request', path }])
+  expect(JSON.stringify(logged)).not.toContain('3f2a')
+})
+
+test.each(['/task/', '/v1/predictions/', '/v1/validations/', '/nowhere/'])(
+  'however long or strange what follows %s is, its line is short and the path in it one line',
+  async (start) => {
+    const { app, logged } = await bothOnOnePort()
+    await app.request(start + 'x'.repeat(8_000))
+    await app.request(`${start}${'%0A%1B%C2%9B'.repeat(1_000)}`)
+    await app.request(`${start}a%0A12:00:00.000%20INFO%20forged`)
+    expect(logged).toHaveLength(3)
+    for (const line of logged) {
+      expect(String(line.path).length).toBeLessThanOrEqual(256)
+      expect(String(line.path)).not.toMatch(/\p{Cc}/u)
+      expect(JSON.stringify(line).length).toBeLessThan(512)
+    }
+    expect(logged[2]?.path).toBe(`${start}a\\u{a}12:00:00.000 INFO forged`)
+  },
+)

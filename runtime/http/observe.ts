@@ -7,6 +7,7 @@ import { traceHeader, traceparentOf } from '../../contracts/trace.ts'
 import type { Logger } from '../../logging.ts'
 import type { Metrics } from '../../metrics.ts'
 import { inSpan, type Traced } from '../../tracing.ts'
+import { loggedPath } from './logged-path.ts'
 
 export interface Observing {
   metrics: Pick<Metrics, 'route'>
@@ -47,7 +48,7 @@ export function observe<C extends Observed>(
     const ms = performance.now() - began
     const { status } = response
     measure(status, ms / 1000)
-    const line = { method, path: withoutToken(asked), status, ms: Math.round(ms * 100) / 100 }
+    const line = { method, path: loggedPath(asked), status, ms: Math.round(ms * 100) / 100 }
     log.info({ ...line, ...subject() }, 'request')
     span.set({ 'http.response.status_code': status, ...attributesOf(subject()) })
     if (status >= 500) span.failed(code ?? String(status))
@@ -62,11 +63,6 @@ export function observe<C extends Observed>(
     const parent = traceparentOf(c.req.header(traceHeader))
     return inSpan(`${method} ${path}`, { kind: 'server', parent, attributes }, (span) => observed(c, span))
   }
-}
-
-/** Whoever reads an upload address may upload: logs do not have it. */
-function withoutToken(path: string): string {
-  return path.replace(/^\/u\/[^/]+/, '/u/:token')
 }
 
 const probes: ReadonlySet<string> = new Set(['/live', '/ready', '/metrics'])
