@@ -6,15 +6,14 @@ import { heartbeating } from './heartbeat.ts'
 export function makeRetentionActivities(
   store: Pick<Store, 'expire'>,
   retentionMs: number,
-  expireFiles: (createdBefore: Date) => Promise<number> = async () => 0,
+  expireFiles: (retentionMs: number) => Promise<number> = async () => 0,
 ): RetentionActivities {
   return {
     expireRecords: () =>
       heartbeating(async () => {
-        const before = new Date(Date.now() - retentionMs)
-        const records = await store.expire(before)
+        const records = await store.expire(retentionMs)
         // After the records: a file goes when its prediction has gone.
-        await expireFiles(before)
+        await expireFiles(retentionMs)
         return records
       }),
   }

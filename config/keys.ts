@@ -112,7 +112,11 @@ export const keys = {
     'Names the queue, so that deployments cannot take each other’s predictions',
   ),
   TASK_TIMEOUT: duration('320s', 1, 'Whole budget of a prediction from its start, all attempts and polls'),
-  RECORD_RETENTION: duration('48h', 1, 'Terminal records are kept at least this long'),
+  RECORD_RETENTION: duration(
+    '48h',
+    1,
+    'Terminal records are kept at least this long; below 24h their idempotency keys end with them',
+  ),
   GENERATE_DEFAULT: oneOf('sse', ['sse', 'ndjson'], 'Framing of /v1/generate when Accept does not say'),
 
   TEMPORAL_ADDRESS: peer('localhost:7233', 'Temporal frontend; under npm start unset = embedded'),

@@ -40,6 +40,9 @@ function files(read: Reader, dataDir: string): FileSettings {
   return { kind: 's3', bucket, ...s3, ...(endpoint !== '' && { endpoint }) }
 }
 
+/** How long an idempotency key stands for its first request, while the record is there. */
+const idempotencyKeyMs = 24 * 60 * 60 * 1000
+
 export function store(read: Reader): {
   store: StoreSettings
   files: FileSettings
@@ -48,14 +51,17 @@ export function store(read: Reader): {
 } {
   const dataDir = resolve(read('PERDURE_DATA_DIR'))
   const database = read('DATABASE_URL')
-  const old = read('REDIS_KEY_DURATION')
+  const name = read.given('RECORD_RETENTION') ? 'RECORD_RETENTION' : 'REDIS_KEY_DURATION'
+  const retentionMs = read(name)
+  if (retentionMs < idempotencyKeyMs)
+    read.warn(`${name}: below 24h, so idempotency keys end with their records: a repeated request runs again`)
   return {
     store:
       database === ''
         ? { kind: 'sqlite', dataDir }
         : { kind: 'postgres', dataDir, url: new Secret(database) },
     files: files(read, dataDir),
-    retentionMs: read.given('RECORD_RETENTION') ? read('RECORD_RETENTION') : old,
+    retentionMs,
     maxUploadBytes: read('MAX_UPLOAD_SIZE'),
   }
 }

@@ -13,7 +13,7 @@ import { makeProcessRows } from './process-rows.ts'
 import { makeProgress } from './progress.ts'
 import { makeQueues } from './queues.ts'
 import { makeRecovery } from './recovery.ts'
-import { expiryChunk, makeRetention } from './retention.ts'
+import { makeRetention } from './retention.ts'
 import type { Dialect } from './statement.ts'
 import type { Admission, Begun, NewTask, ProcessRole, Progress, Store, TaskChange } from './store.ts'
 import { makeTakes, type ReleaseRequest, type TakeRequest } from './takes.ts'
@@ -140,7 +140,7 @@ export function composeStore(
   )
   const forgetFiles = sideBySide(none, (names: readonly string[]) => files.forget(names))
   const outboxDone = sideBySide(none, (seq: number) => outbox.done(seq))
-  const expire = oneByOne(everything, (before: number, now) => retention.expire(before, now))
+  const expire = oneByOne(everything, (retentionMs: number, now) => retention.expire(retentionMs, now))
 
   let stopWatchdog: (() => void) | undefined
 
@@ -218,17 +218,17 @@ export function composeStore(
     updateTask: (id, change) => engine.write(updateTask, { id, change }),
 
     addFile: (name, predictionId) => engine.write(addFile, { name, predictionId }),
-    oldFiles: (createdBefore, limit) => engine.read(() => files.old(createdBefore.getTime(), limit)),
+    oldFiles: (retentionMs, limit) => engine.read(() => files.old(retentionMs, limit)),
     forgetFiles: (names) => engine.write(forgetFiles, names),
 
     validations: makeValidationStore(dialect, engine),
     tracking: makeTrackingStore(dialect, engine),
 
-    async expire(endedBefore) {
+    async expire(retentionMs) {
       for (let total = 0; ; ) {
-        const deleted = await engine.write(expire, endedBefore.getTime())
+        const { deleted, more } = await engine.write(expire, retentionMs)
         total += deleted
-        if (deleted < expiryChunk) return total
+        if (!more) return total
       }
     },
     async ping() {

@@ -31,7 +31,8 @@ export function makeFileRows(dialect: Dialect) {
     *add(name: string, predictionId: string, now: number): Operation<void> {
       yield* insert({ name, predictionId, now })
     },
-    *old(before: number, limit: number): Operation<string[]> {
+    *old(retentionMs: number, limit: number): Operation<string[]> {
+      const before = (yield* dialect.clock()) - retentionMs
       return (yield* old({ before, limit })).map((row) => row.name)
     },
     *forget(names: readonly string[]): Operation<void> {

@@ -40,10 +40,10 @@ export function checkedName(name: string): string {
 
 const chunk = 200
 
-/** Deletes files that are older and whose prediction is gone; returns how many. The row goes last. */
-export async function expireFiles(store: Store, bytes: FileBytes, createdBefore: Date): Promise<number> {
+/** Deletes files that are older by the store's clock and whose prediction is gone; returns how many. The row goes last. */
+export async function expireFiles(store: Store, bytes: FileBytes, retentionMs: number): Promise<number> {
   for (let total = 0; ; ) {
-    const names = await store.oldFiles(createdBefore, chunk)
+    const names = await store.oldFiles(retentionMs, chunk)
     if (names.length === 0) return total
     await bytes.remove(names)
     await store.forgetFiles(names)

@@ -100,6 +100,16 @@ export function batchesOf(entries: readonly Entry[]): Batch[] {
   return batches
 }
 
+/** How many of them, from the first on, weigh no more than that together: one at least. */
+export function fitting(items: readonly { bytes: number }[], mostBytes: number): number {
+  let bytes = 0
+  const over = items.findIndex((item) => {
+    bytes += item.bytes
+    return bytes > mostBytes
+  })
+  return over === -1 ? items.length : Math.max(1, over)
+}
+
 export function storeUnavailable(cause?: unknown): ServiceError {
   return new ServiceError('store_unavailable', 'The record store cannot be reached now', { cause })
 }

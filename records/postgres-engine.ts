@@ -4,13 +4,13 @@ import type { Pool, PoolClient, QueryResult } from 'pg'
 import type { Engine, Entry } from './group.ts'
 import { isLasting, storeUnavailable } from './group.ts'
 import { failureOf, isPassing, PassingFailure } from './postgres-failures.ts'
-import type { Ask, Operation } from './statement.ts'
+import { type Ask, type Operation, postgresClock } from './statement.ts'
 import { type Tell, type TransactionRules, transaction } from './transaction.ts'
 import { makeWriteQueue, retryRead } from './write-queue.ts'
 
 const transactionRules: TransactionRules = {
   begin: { sql: 'BEGIN', name: 'begin' },
-  clock: { sql: 'select floor(extract(epoch from clock_timestamp()) * 1000)::bigint as now', name: 'clock' },
+  clock: postgresClock,
   isPassing,
 }
 /** Commits without waiting for the disk. */

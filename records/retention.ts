@@ -1,8 +1,17 @@
 /** Deletes what is old: terminal records with nothing due, their payloads and keys, flights and processes left empty. */
+import { sql } from 'kysely'
+import { fitting } from './group.ts'
 import { type Dialect, type Operation, together } from './statement.ts'
 
-/** Rows of one transaction: others wait no longer than this takes. */
-export const expiryChunk = 500
+/** Of one transaction, whichever is reached first, one record at least: others wait no longer than this takes. */
+const chunkRecords = 500
+const chunkBytes = 64 * 1024 * 1024
+
+/** Known to the database without reading them. */
+const payloadBytes = sql<number>`
+  coalesce((select cast(octet_length(inputs) as bigint) from prediction_inputs i where i.id = predictions.id), 0) +
+  coalesce((select cast(octet_length(outputs) as bigint) + octet_length(logs) + coalesce(octet_length(partial), 0)
+    from prediction_outputs o where o.id = predictions.id), 0)`
 
 /** Longer than the longest schedule of tries. */
 const deliveryLifetimeMs = 7 * 24 * 60 * 60 * 1000
@@ -11,7 +20,7 @@ export function makeRetention(dialect: Dialect, keyLifetimeMs: number) {
   const ended = dialect.prepare((db, p: { before: number; limit: number }) =>
     db
       .selectFrom('predictions')
-      .select(['id', 'flight'])
+      .select(['id', 'flight', payloadBytes.as('bytes')])
       .where('ended_at', '<', p.before)
       .where(({ not, exists, selectFrom }) =>
         not(
@@ -25,6 +34,18 @@ export function makeRetention(dialect: Dialect, keyLifetimeMs: number) {
               .select('jobs.id')
               .whereRef('jobs.id', '=', 'predictions.id')
               .where('cancel_due', '=', 1),
+          ),
+        ),
+      )
+      // Its first try makes the body from the record; later ones send it again.
+      .where(({ not, exists, selectFrom }) =>
+        not(
+          exists(
+            selectFrom('deliveries')
+              .select('deliveries.id')
+              .whereRef('deliveries.prediction_id', '=', 'predictions.id')
+              .where('deliveries.status', '=', 'waiting')
+              .where('deliveries.body', 'is', null),
           ),
         ),
       )
@@ -94,21 +115,24 @@ export function makeRetention(dialect: Dialect, keyLifetimeMs: number) {
   )
 
   return {
-    /** One chunk; fewer than `expiryChunk` means that no more is due. */
-    *expire(before: number, now: number): Operation<number> {
-      const rows = yield* ended({ before, limit: expiryChunk })
+    /** One chunk, and whether more is due. */
+    *expire(retentionMs: number, now: number): Operation<{ deleted: number; more: boolean }> {
+      const before = now - retentionMs
+      const due = yield* ended({ before, limit: chunkRecords })
+      const rows = due.slice(0, fitting(due, chunkBytes))
       const ids = JSON.stringify(rows.map((row) => row.id))
       yield* together(deletions.map((deletion) => deletion({ ids })))
       const prefixes = new Set(rows.flatMap(({ flight }) => (flight === null ? [] : [flight])))
       yield* emptyFlights({ prefixes: JSON.stringify([...prefixes]) })
-      if (rows.length < expiryChunk) {
+      const more = rows.length < due.length || due.length === chunkRecords
+      if (!more) {
         yield* oldKeys({ before: now - keyLifetimeMs })
         yield* oldDeliveries({ before: now - deliveryLifetimeMs })
         yield* oldEndpoints({ before: now - deliveryLifetimeMs })
         yield* oldTracking({ before })
         yield* oldProcesses({ before })
       }
-      return rows.length
+      return { deleted: rows.length, more }
     },
   }
 }

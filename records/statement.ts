@@ -62,6 +62,8 @@ export interface Dialect {
   sharing<Q extends { forShare(): Q }>(query: Q): Q
   /** One admission at a time per queue, so that the count of waiting records is exact. */
   admitAlone(queue: string): Operation<void>
+  /** The store's clock, for what only reads; a write is given it. Of SQLite's processes all have one machine's. */
+  clock(): Operation<number>
 }
 
 // Constants are written into the statement: a planner can only use a partial index (`where status in …`) when it sees
@@ -98,6 +100,15 @@ export const sqliteDialect: Dialect = {
   sharing: (query) => query,
   // BEGIN IMMEDIATE admits one writer.
   *admitAlone() {},
+  // biome-ignore lint/correctness/useYield: there is nothing to ask
+  *clock() {
+    return Date.now()
+  },
+}
+
+export const postgresClock: Statement = {
+  sql: 'select floor(extract(epoch from clock_timestamp()) * 1000)::bigint as now',
+  name: 'clock',
 }
 
 const postgres = new Kysely<Tables>({
@@ -127,6 +138,10 @@ export const postgresDialect: Dialect = {
   sharing: (query) => query.forShare(),
   *admitAlone(queue) {
     yield* lockQueue({ queue })
+  },
+  *clock() {
+    const [rows] = yield [{ statement: postgresClock, values: [] }]
+    return (rows as { now: number }[])[0]!.now
   },
 }
 

@@ -189,15 +189,18 @@ export interface Store {
 
   /** Written before the bytes, so that no bytes are without a row. `predictionId` may be empty. */
   addFile(name: string, predictionId: string): Promise<void>
-  /** Names of files that are older and whose prediction is gone; at most `limit`. */
-  oldFiles(createdBefore: Date, limit: number): Promise<string[]>
+  /** Names of files that are older, by the store's clock, and whose prediction is gone; at most `limit`. */
+  oldFiles(retentionMs: number, limit: number): Promise<string[]>
   forgetFiles(names: readonly string[]): Promise<void>
 
   readonly validations: ValidationStore
   readonly tracking: TrackingStore
 
-  /** Deletes terminal records with nothing due that ended before, and older tracking records; returns how many of the first. */
-  expire(endedBefore: Date): Promise<number>
+  /**
+   * Deletes terminal records with nothing due that ended longer ago, by the store's clock, and older tracking records;
+   * returns how many of the first.
+   */
+  expire(retentionMs: number): Promise<number>
   ping(): Promise<void>
   close(): Promise<void>
 }

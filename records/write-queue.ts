@@ -1,6 +1,6 @@
 /** Collects writes by turn of the event loop and retries them until their deadline. Knows no database. */
 import { setTimeout as delay } from 'node:timers/promises'
-import { type Engine, type Entry, storeUnavailable } from './group.ts'
+import { type Engine, type Entry, fitting, storeUnavailable } from './group.ts'
 import type { Tell } from './transaction.ts'
 
 export interface WriteQueueRules {
@@ -33,18 +33,9 @@ export function makeWriteQueue(rules: WriteQueueRules): Pick<Engine, 'write' | '
     dropLate()
     // A commit that fails at once has scheduled the next try.
     while (!scheduled && running < rules.parallel && waiting.length > 0) {
-      void commit(waiting.splice(0, nextGroup()))
+      const size = fitting(waiting.slice(0, rules.largestGroup), largestGroupBytes)
+      void commit(waiting.splice(0, size))
     }
-  }
-
-  /** How many of those that wait are the next transaction: one at least. */
-  function nextGroup(): number {
-    let bytes = 0
-    const fitting = waiting.slice(0, rules.largestGroup).findIndex((entry) => {
-      bytes += entry.bytes
-      return bytes > largestGroupBytes
-    })
-    return fitting === -1 ? rules.largestGroup : Math.max(1, fitting)
   }
 
   async function commit(group: Entry[]): Promise<void> {

@@ -295,6 +295,15 @@ describe('secrets', () => {
 })
 
 describe('warnings', () => {
+  test('a retention that ends idempotency keys early is one warning', () => {
+    const warned = (env: Env) => loadApi(env).warnings.filter((line) => line.includes('idempotency keys'))
+    expect(warned({ RECORD_RETENTION: '23h' })).toEqual([
+      expect.stringMatching(/^RECORD_RETENTION: below 24h/),
+    ])
+    expect(warned({ REDIS_KEY_DURATION: '1h' })).toEqual([expect.stringMatching(/^REDIS_KEY_DURATION: /)])
+    expect(warned({ RECORD_RETENTION: '24h' })).toEqual([])
+  })
+
   test('old Redis keys are one warning together', () => {
     const { warnings } = loadApi({
       REDIS_ADDRESS: 'x:1',

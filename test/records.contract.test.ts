@@ -9,6 +9,7 @@ import {
   flightIds,
   limits,
   newPrediction,
+  probeAt,
   servingStore,
   storeAt,
   taken,
@@ -293,10 +294,45 @@ describeStores('retention', (kind) => {
       await Promise.all(rows.map((row) => store.outboxDone(row.seq)))
       rows = await store.outboxNext(ids.slice(0, -1))
     }
-    expect(await store.expire(new Date(Date.now() - 60_000))).toBe(0)
-    expect(await store.expire(new Date(Date.now() + 60_000))).toBe(1197)
+    expect(await store.expire(60_000)).toBe(0)
+    expect(await store.expire(-60_000)).toBe(1197)
     const left = (await store.list({ limit: 10 })).items.map((item) => item.id)
     expect(left).toEqual([ids.at(-1), ids[1], ids[0]])
     expect(await store.inputsOf(ids[5]!)).toBeUndefined()
+  })
+
+  // PR-15
+  test('large records expire few at a time, one at least', async () => {
+    const place = await kind.place()
+    const store = await servingStore(place)
+    const probe = probeAt(place)
+    const ids = await admitted(store, 6)
+    for (const id of ids) await store.transition(id, 'succeeded', { outputs: '1' })
+    await probe.query('update predictions set ended_at = seq')
+    const mib = 1024 * 1024
+    for (const [n, size] of [40 * mib, 40 * mib, 0, 70 * mib].entries()) {
+      const text = place.kind === 'sqlite' ? `hex(zeroblob(${size / 2}))` : `repeat('x', ${size})`
+      await probe.query(`update prediction_outputs set outputs = ${text} where id = ?`, ids[n]!)
+    }
+    // Of each chunk first the inputs go, then the predictions.
+    await probe.query('create table deletions (what text)')
+    for (const table of ['prediction_inputs', 'predictions']) {
+      const note = `insert into deletions values ('${table}')`
+      const trigger = `create trigger note_${table} after delete on ${table}`
+      if (place.kind === 'sqlite') {
+        await probe.query(`${trigger} begin ${note}; end`)
+      } else {
+        const body = `begin ${note}; return null; end`
+        await probe.query(`create function note_${table}() returns trigger language plpgsql as $$ ${body} $$`)
+        await probe.query(`${trigger} for each row execute function note_${table}()`)
+      }
+    }
+    expect(await store.expire(-60_000)).toBe(6)
+    const deleted = await probe.query<{ what: string }>('select what from deletions')
+    const runs = deleted
+      .map(({ what }) => what)
+      .join(' ')
+      .match(/(prediction_inputs ?)+/g)
+    expect(runs?.map((run) => run.trim().split(' ').length)).toEqual([1, 2, 1, 2])
   })
 })

@@ -50,6 +50,18 @@ describeStores('webhooks', (kind) => {
     expect(await store.take(id, 'api-1', limits)).toMatchObject({ outcome: 'terminal', owes: true })
   })
 
+  // PR-19
+  test('a prediction does not expire before the first try of its webhook has made the body', async () => {
+    const { store, id } = await ordered({ ...order, events: ['completed'] })
+    await store.cancel(id)
+    for (const row of await store.outboxNext([id])) await store.outboxDone(row.seq)
+    expect(await store.expire(-60_000)).toBe(0)
+    const [delivery] = await store.deliveries.list(id)
+    await store.deliveries.keepBody(delivery!.id, '{}')
+    expect(await store.expire(-60_000)).toBe(1)
+    expect(await store.deliveries.get(delivery!.id)).toMatchObject({ status: 'waiting', body: '{}' })
+  })
+
   test.each(['cancel', 'deletePending', 'discard'] as const)(
     'a prediction that ends by %s is told too',
     async (how) => {

@@ -146,8 +146,8 @@ describeWithCluster('plans', () => {
 
     // Once an hour, with values that are planned for.
     const hourly = await askedBy(async () => {
-      await store.oldFiles(new Date(5), 10)
-      await store.expire(new Date(3))
+      await store.oldFiles(Date.now() - 5, 10)
+      await store.expire(Date.now() - 3)
     })
     await expectIndexes(db, hourly, ['force_custom_plan'], everyTable)
 

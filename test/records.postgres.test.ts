@@ -168,6 +168,21 @@ describeWithCluster('the PostgreSQL store', () => {
     await frozen.end().catch(() => undefined)
   })
 
+  // PR-17
+  test('what is old follows the database, whatever the clock of the process that deletes says', async () => {
+    const store = await servingStore(await postgresStores.place())
+    const [id] = await admitted(store)
+    await store.cancel(id!)
+    await store.addFile('file', '')
+    const now = Date.now()
+    vi.spyOn(Date, 'now').mockImplementation(() => now + 50 * 3_600_000)
+    onTestFinished(() => void vi.restoreAllMocks())
+    expect(await store.expire(48 * 3_600_000)).toBe(0)
+    expect(await store.get(id!)).toMatchObject({ status: 'canceled' })
+    expect(await store.oldFiles(48 * 3_600_000, 10)).toEqual([])
+    expect(await store.oldFiles(-60_000, 10)).toEqual(['file'])
+  })
+
   // PR-16
   test('a client that is frozen while it reads what it has taken holds up nobody, and loses its session', async () => {
     const place = await postgresStores.place()

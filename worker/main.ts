@@ -62,7 +62,7 @@ export async function runWorkers(
     bundle: await workflowBundle(join(config.cacheDir, 'bundles')),
     concurrency: config.concurrency,
     retentionMs: config.retentionMs,
-    expireFiles: (before) => expireFiles(store, files, before),
+    expireFiles: (retentionMs) => expireFiles(store, files, retentionMs),
     outputFiles: makeOutputFiles({
       ...config.outputFiles,
       store,

@@ -42,7 +42,7 @@ export interface WorkersOptions extends Omit<CallDeps, 'outbox'> {
   /** Terminal records older than this are deleted. */
   retentionMs: number
   /** Deletes uploaded files that are older and whose prediction is gone. */
-  expireFiles?: (createdBefore: Date) => Promise<number>
+  expireFiles?: (retentionMs: number) => Promise<number>
   /** A validation has ended. */
   onVerdict?(ended: { id: string; verdict: string; createdAt: string }): void
   /** Absent: this process runs no validations. */

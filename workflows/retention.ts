@@ -1,4 +1,4 @@
-/** Run by a schedule: deletes what is older than the deployment keeps. Owns no clock: the activity knows the limit. */
+/** Run by a schedule: deletes what is older than the deployment keeps. Owns no clock and no limit: the store has the one, the activity knows the other. */
 import { proxyActivities } from '@temporalio/workflow'
 import type { RetentionActivities } from '../contracts/flights.ts'
 import { untilDone } from './another-round.ts'

@@ -13,6 +13,7 @@ import { prefixOf } from '../../contracts/names.ts'
 import type { Admission, NewPrediction, Store } from '../../records/store.ts'
 import { describeWithCluster, sharedCluster } from './postgres.ts'
 import { type OpenOptions, openAt, type Place, type StoreCall } from './store-places.ts'
+import { probePostgres, probeSqlite, type StoreProbe } from './store-probe.ts'
 
 export interface StoreKind {
   name: string
@@ -74,6 +75,16 @@ export async function storeAt(place: Place, options: OpenOptions = {}): Promise<
   const store = await openAt(place, options)
   onTestFinished(() => store.close())
   return store
+}
+
+/** Looks at the tables of a place, and changes them, beside its stores. */
+export function probeAt(place: Place): StoreProbe {
+  const probe =
+    place.kind === 'sqlite'
+      ? probeSqlite(place.dataDir)
+      : probePostgres(place.connectionString, sharedCluster())
+  onTestFinished(() => probe.close())
+  return probe
 }
 
 /** A store with an open process of the given id. */
