@@ -22,7 +22,23 @@ import { provide as temporalServer } from './temporal-server.mjs'
 
 const root = join(import.meta.dirname, '..')
 
-/** Each resolves with what is there, or rejects with the reason. */
+const minutes = 60_000
+
+/**
+ * Built with Go one after another, in this order, each within its time: side by side on two cores the large ones take so
+ * long that none is ready. Downloads and packages of the system come beside them.
+ */
+const buildLimitsMs = {
+  'temporal-server': 15 * minutes,
+  helm: 10 * minutes,
+  compose: 10 * minutes,
+  s3: 10 * minutes,
+  kubernetes: 45 * minutes,
+}
+/** All builds together. What is not finished by then, the next run finishes. */
+const allBuildsLimitMs = (process.env.PERDURE_FULL ? 90 : 45) * minutes
+
+/** Each resolves with what is there, or rejects with the reason. Who builds is told how long it may. */
 const tools = {
   docker: async () => {
     const { version } = await startEngine()
@@ -32,20 +48,19 @@ const tools = {
   python: async () => {
     const script = join(import.meta.dirname, 'python-venv.mjs')
     const sets = ['cog', 'mlserver', 'kserve', 'clients', 'replicate']
-    await run('python', process.execPath, [script, ...sets], { limitMs: 20 * 60_000 })
+    await run('python', process.execPath, [script, ...sets], { limitMs: 20 * minutes })
     return `environments ${sets.join(', ')}`
   },
   postgres,
-  // With nothing in any cache it is some minutes; what is not finished by then, the next run finishes.
-  'temporal-server': () => temporalServer(process.env.PERDURE_FULL ? undefined : 10 * 60_000),
+  'temporal-server': temporalServer,
   chromium,
-  // With nothing in any cache the builds take half an hour of two cores: that is for --full, like real nodes.
-  kubernetes: async () => {
-    if (!process.env.PERDURE_FULL) return kubernetes({ limitMs: 10 * 60_000, node: false })
+  // Real nodes are for --full.
+  kubernetes: async (limitMs) => {
+    if (!process.env.PERDURE_FULL) return kubernetes({ limitMs, node: false })
     if (process.getuid?.() === 0 && !existsSync('/usr/lib/cni/bridge')) {
       await aptInstall('containernetworking-plugins', 'containerd', 'runc', 'iproute2')
     }
-    return kubernetes()
+    return kubernetes({ limitMs })
   },
   s3,
   helm,
@@ -59,16 +74,26 @@ const tools = {
   },
 }
 
-async function provide(name) {
-  const began = performance.now()
+async function provide(name, limitMs) {
+  const since = performance.now()
   try {
-    const what = await tools[name]()
-    console.error(`  ${name}: ${what} (${Math.round((performance.now() - began) / 1_000)} s)`)
+    const what = await tools[name](limitMs)
+    console.error(`  ${name}: ${what} (${Math.round((performance.now() - since) / 1_000)} s)`)
     return name
   } catch (error) {
     console.error(`  ${name}: NOT PROVIDED, ${error.message}`)
     return undefined
   }
+}
+
+async function provideInTurn(builds) {
+  const untilMs = performance.now() + allBuildsLimitMs
+  const provided = []
+  for (const name of builds) {
+    const leftMs = Math.max(0, untilMs - performance.now())
+    provided.push(await provide(name, Math.min(buildLimitsMs[name], leftMs)))
+  }
+  return provided
 }
 
 const asked = process.argv.slice(2)
@@ -81,5 +106,8 @@ const names = asked.length > 0 ? asked : neededByTests(root, Object.keys(tools))
 console.error(
   names.length > 0 ? `Providing ${names.join(', ')} …` : 'No test needs more than npm and Temporal.',
 )
-const provided = await Promise.all(names.map(provide))
-console.log(provided.filter((name) => name !== undefined).join(','))
+const builds = Object.keys(buildLimitsMs).filter((name) => names.includes(name))
+const others = names.filter((name) => !builds.includes(name))
+const provided = await Promise.all([provideInTurn(builds), ...others.map((name) => provide(name))])
+const there = provided.flat().filter((name) => name !== undefined)
+console.log(there.join(','))

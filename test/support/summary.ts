@@ -1,4 +1,7 @@
-/** Ends a test run with every skipped test and its reason, and the plain line `N passed, N failed, N skipped`. */
+/**
+ * Ends a test run with every skipped test and its reason, the files that took longest when there were many, and the
+ * plain line `N passed, N failed, N skipped`.
+ */
 import type { Reporter, SerializedError, TestCase, TestModule, Vitest } from 'vitest/node'
 
 export default class Summary implements Reporter {
@@ -25,8 +28,21 @@ export default class Summary implements Reporter {
     const lines = skipped.map((test) => `  ${test.module.relativeModuleId} > ${test.fullName}${reason(test)}`)
     // Under -t most tests are skipped because somebody asked for others.
     if (lines.length > 0 && !this.#filtered) console.log(['', 'Skipped:', ...lines].join('\n'))
+    if (modules.length > manyFiles) console.log(['', 'Longest:', ...longest(modules)].join('\n'))
     console.log(`\n${passed} passed, ${failed} failed, ${skipped.length} skipped`)
   }
+}
+
+/** Where a run's time goes is asked of whole runs only. */
+const manyFiles = 20
+const shownFiles = 20
+
+function longest(modules: readonly TestModule[]): string[] {
+  return modules
+    .map((module) => ({ name: module.relativeModuleId, ms: module.diagnostic().duration }))
+    .toSorted((a, b) => b.ms - a.ms)
+    .slice(0, shownFiles)
+    .map(({ name, ms }) => `${(ms / 1_000).toFixed(0).padStart(6)} s  ${name}`)
 }
 
 /** Errors of the file itself and of its suites' hooks. */
