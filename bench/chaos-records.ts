@@ -8,7 +8,7 @@ export interface ChaosRecords {
   open(): Promise<string[]>
   /** Those of `ids` that are not terminal. */
   openAmong(ids: readonly string[]): Promise<string[]>
-  query<Row extends pg.QueryResultRow>(sql: string, values?: unknown[]): Promise<Row[]>
+  query<Row>(sql: string, values?: unknown[]): Promise<Row[]>
   close(): Promise<void>
 }
 
@@ -19,11 +19,11 @@ export function chaosRecords(connectionString: string): ChaosRecords {
   const pool = new pg.Pool({ connectionString, max: 2, connectionTimeoutMillis: 5_000 })
   pool.on('error', () => undefined)
 
-  async function query<Row extends pg.QueryResultRow>(sql: string, values: unknown[] = []): Promise<Row[]> {
+  async function query<Row>(sql: string, values: unknown[] = []): Promise<Row[]> {
     const endMs = performance.now() + 60_000
     for (;;) {
       try {
-        return (await pool.query<Row>(sql, values)).rows
+        return (await pool.query(sql, values)).rows as Row[]
       } catch (error) {
         if (performance.now() > endMs) throw error
       }

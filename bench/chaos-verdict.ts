@@ -1,7 +1,9 @@
 /** The promises of Perdure, checked at the end of a chaos run: what was broken, with the ids, one line each. */
 import { Client, Connection } from '@temporalio/client'
+import { taskQueueOf } from '../contracts/names.ts'
 import type { ChaosLoad } from './chaos-load.ts'
 import { type ChaosRecords, terminal } from './chaos-records.ts'
+import { looseEnds } from './loose-ends.ts'
 import { until } from './processes.ts'
 import type { ProductionSet } from './production-set.ts'
 
@@ -31,15 +33,13 @@ interface Ended {
 }
 
 export async function brokenPromises(evidence: ChaosEvidence): Promise<string[]> {
-  const { load, records, set } = evidence
+  const { load, records } = evidence
   const broken: string[] = []
   const blame = (promise: string, ids: readonly string[]) => {
     if (ids.length > 0) broken.push(`${promise}: ${ids.length}, ${ids.slice(0, 20).join(', ')}`)
   }
 
-  const settled = async () => (await records.open()).length === 0
-  await until('the last predictions', settledWithinMs, settled, 200).catch(() => undefined)
-  blame('not terminal', await records.open())
+  blame('left behind', await leftBehind(evidence))
 
   const rows = await records.query<Ended>(
     `select id, status, error_code as code, queue_id = '' as sync from predictions`,
@@ -87,7 +87,6 @@ export async function brokenPromises(evidence: ChaosEvidence): Promise<string[]>
   )
   blame('wrong results', [...load.wrong, ...(await wrongOutputs(records))])
   blame('clients that gave up', load.gaveUp)
-  blame('flights left open', await openFlights(set))
   console.error(
     `${rows.length} records, ${stats.calls} platform calls, ${stats.calledAgain} predictions called again, ` +
       `${rows.filter(({ code }) => code === 'interrupted').length} synchronous calls interrupted, ` +
@@ -130,20 +129,19 @@ async function wrongOutputs(records: ChaosRecords): Promise<string[]> {
   return rows.map(({ id }) => id)
 }
 
-/** A flight ends a moment after its last record. */
-async function openFlights(set: ProductionSet): Promise<string[]> {
+/** A workflow ends a moment after the last record that it owned. */
+async function leftBehind({ set, records }: ChaosEvidence): Promise<string[]> {
   const connection = await Connection.connect({ address: set.temporalAddress })
   try {
-    const { workflow } = new Client({ connection })
-    const list = async () => {
-      const ids: string[] = []
-      const running = workflow.list({ query: `ExecutionStatus = 'Running' AND WorkflowType = 'flight'` })
-      for await (const { workflowId } of running) ids.push(workflowId)
-      return ids
+    const scene = {
+      query: records.query,
+      client: new Client({ connection }),
+      taskQueue: taskQueueOf(set.taskTypeName),
+      apis: set.apis.length,
     }
-    const none = async () => (await list()).length === 0
-    await until('the last flights', settledWithinMs, none, 500).catch(() => undefined)
-    return await list()
+    const none = async () => (await looseEnds(scene)).length === 0
+    await until('the ends', settledWithinMs, none, 500).catch(() => undefined)
+    return await looseEnds(scene)
   } finally {
     await connection.close()
   }

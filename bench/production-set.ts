@@ -6,6 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Connection } from '@temporalio/client'
+import { taskQueueOf } from '../contracts/names.ts'
 import { lastingPorts } from '../dev/free-ports.ts'
 import { findTemporal } from '../dev/temporal-binary.ts'
 import { type Cluster, startCluster } from './postgres-cluster.ts'
@@ -23,6 +24,7 @@ export interface ProductionSet {
   /** Of the records' database. */
   databaseUrl: string
   temporalAddress: string
+  taskTypeName: string
   /** What every process wrote. */
   folder: string
   /** Everything runs and does what it is for. Throws after the time. */
@@ -41,7 +43,7 @@ export interface ProductionSetOptions {
   env: Record<string, string>
 }
 
-const queue = 'bench'
+const taskTypeName = 'bench'
 
 export async function startProductionSet(options: ProductionSetOptions): Promise<ProductionSet> {
   const folder = mkdtempSync(join(tmpdir(), 'perdure-production-'))
@@ -57,7 +59,7 @@ export async function startProductionSet(options: ProductionSetOptions): Promise
     DATABASE_URL: databaseUrl,
     TEMPORAL_ADDRESS: server.address,
     PERDURE_DATA_DIR: join(folder, 'data'),
-    TASK_TYPE_NAME: queue,
+    TASK_TYPE_NAME: taskTypeName,
     ML_PLATFORM: 'v2',
     V2_ADDRESS: options.platform,
     SHUTDOWN_DELAY: '0',
@@ -108,6 +110,7 @@ export async function startProductionSet(options: ProductionSetOptions): Promise
     workers,
     databaseUrl,
     temporalAddress: server.address,
+    taskTypeName,
     folder,
     async ready(withinMs) {
       for (const part of all) await until(part.name, withinMs, part.ready, 50)
@@ -143,7 +146,7 @@ async function pollers(connection: Connection, pid: number | undefined): Promise
   const { pollers } = await connection.withDeadline(Date.now() + 5_000, () =>
     connection.workflowService.describeTaskQueue({
       namespace: 'default',
-      taskQueue: { name: `perdure-${queue}` },
+      taskQueue: { name: taskQueueOf(taskTypeName) },
       taskQueueType: 1,
     }),
   )

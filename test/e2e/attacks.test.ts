@@ -101,6 +101,7 @@ describeSetups('attacks', (setup) => {
       expect([503, 'cut']).toContain(await cut)
       expect(await deployment.query('select id from predictions')).toEqual([])
       expect(deployment.platform.calls).toHaveLength(0)
+      await deployment.expectSettled([])
     },
   )
 
@@ -176,6 +177,9 @@ describeSetups('attacks', (setup) => {
     const statuses = answers.map(({ status }) => status)
     expect(statuses.filter((status) => status === 200)).toHaveLength(30)
     expect(statuses.filter((status) => status === 429)).toHaveLength(70)
+    deployment.platform.script(echo)
+    await deployment.startWorker()
+    await deployment.expectSettled(answers.flatMap(({ status, id }) => (status === 200 ? [id] : [])))
   })
 
   setup.more(

@@ -70,6 +70,7 @@ describeProduction('operations', ({ makeDeployment, more: test }) => {
     await deployment.ready()
     const { id } = await deployment.submit(6)
     await vi.waitFor(async () => expect((await deployment.task(id)).status).toBe('succeeded'), soon)
+    await deployment.expectSettled([...ids, id])
   }, 120_000)
 
   test('the database is away: 503 everywhere, /live excepted; workers keep their results and store them later', async () => {
@@ -98,6 +99,7 @@ describeProduction('operations', ({ makeDeployment, more: test }) => {
     }, soon)
     expect(deployment.platform.calls).toHaveLength(4)
     await deployment.ready()
+    await deployment.expectSettled(ids)
   }, 120_000)
 
   test('a provider is stuck: /pause keeps the rest waiting, what runs is canceled or times out, /unpause goes on', async () => {

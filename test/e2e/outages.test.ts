@@ -82,6 +82,7 @@ describeSetups('outages', (setup) => {
       expect(await status(deployment, '/live')).toBe(200)
       await deployment.restartTemporal()
       await vi.waitFor(async () => expect(await status(deployment, '/ready')).toBe(200), soon)
+      await deployment.expectSettled([])
     },
     120_000,
   )
@@ -148,6 +149,7 @@ describeSetups('outages', (setup) => {
       await vi.waitFor(async () => {
         for (const one of [id, later]) expect((await deployment.task(one)).status).toBe('succeeded')
       }, soon)
+      await deployment.expectSettled([id, later])
       for (const part of parts) expect(await part.stop()).toBe(0)
     },
   )

@@ -112,6 +112,7 @@ describeSetups('validations under kills', ({ makeDeployment, test }) => {
     await site.deployment.startWorker()
     for (const ended of await Promise.all(ids.map(site.untilEnded))) expectOneGoodAttempt(ended)
     await expectJobsGone(site, phases.length)
+    await site.deployment.expectSettled([])
   }, 300_000)
 })
 
@@ -131,6 +132,7 @@ test('BY-08: a worker killed while it starts a job: the next one adopts it', asy
   await site.deployment.startWorker()
   expectOneGoodAttempt(await site.untilEnded(id))
   await expectJobsGone(site, 1)
+  await site.deployment.expectSettled([])
 }, 300_000)
 
 test('BY-08: killed while it prepares, starts, collects and concludes, one worker after the other: one job, BLESSED', async () => {
@@ -151,6 +153,7 @@ test('BY-08: killed while it prepares, starts, collects and concludes, one worke
   await expectJobsGone(site, 1)
   const handle = (await site.deployment.client()).workflow.getHandle(id)
   expect(await handle.result()).toMatchObject({ verdict: 'BLESSED' })
+  await site.deployment.expectSettled([])
 }, 300_000)
 
 test('a worker killed while a cancelled validation stops: the next one finishes the stop, ABORTED', async () => {
@@ -165,6 +168,7 @@ test('a worker killed while a cancelled validation stops: the next one finishes 
   await site.deployment.startWorker()
   expect((await site.untilEnded(id)).verdict).toBe('ABORTED')
   await expectJobsGone(site, 1)
+  await site.deployment.expectSettled([])
 }, 300_000)
 
 test('a worker told to stop takes its job along, and the next one tries again', async () => {
@@ -182,6 +186,7 @@ test('a worker told to stop takes its job along, and the next one tries again', 
     { n: 2, outcome: 'passed' },
   ])
   expect(readdirSync(site.jobsRoot)).toHaveLength(2)
+  await site.deployment.expectSettled([])
 }, 300_000)
 
 test('a host whose worker is away: PLATFORM_UNAVAILABLE after its time, and its job is stopped when a worker is back', async () => {
@@ -208,6 +213,7 @@ test('a host whose worker is away: PLATFORM_UNAVAILABLE after its time, and its 
   const cleanup = (await site.deployment.client()).workflow.getHandle(`${id}-cleanup-0-1`)
   expect(await cleanup.result()).toEqual({ gone: true })
   await expectJobsGone(site, 1)
+  await site.deployment.expectSettled([])
 }, 300_000)
 
 test('what a killed worker left of a validation that has ended is stopped when the next one starts', async () => {
@@ -223,4 +229,5 @@ test('what a killed worker left of a validation that has ended is stopped when t
   expect(await jobsIn(site.jobsRoot)).toMatchObject([{ alive: true }])
   await site.deployment.startWorker()
   await vi.waitFor(() => expectJobsGone(site, 1), soon)
+  await site.deployment.expectSettled([])
 }, 300_000)

@@ -8,6 +8,8 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Client, Connection } from '@temporalio/client'
 import { expect, inject, onTestFinished, vi } from 'vitest'
+import { looseEnds } from '../../bench/loose-ends.ts'
+import { taskQueueOf } from '../../contracts/names.ts'
 import { lastingPorts } from '../../dev/free-ports.ts'
 import { startTemporal, type TemporalServer } from '../../dev/temporal-server.ts'
 import { temporaryFolder } from './folders.ts'
@@ -76,15 +78,29 @@ export interface Deployment {
   task(id: string): Promise<{ status: string; error_info: string; outputs: unknown; queue_id: string }>
   /** Rows of the store, read beside its owners. */
   query<Row>(sql: string, ...params: (string | number)[]): Promise<Row[]>
-  /** From now on every change of a status is noted, so that `expectSettled` can count terminal writes. */
+  /** From the first API that was ready on, every change of a status is noted: `expectSettled` counts terminal writes. */
   noteStatuses(): Promise<void>
   /** The store is as good as away from now on. Returns what brings it back. */
   takeStoreAway(): Promise<() => Promise<void>>
   declareDead(processId: string): Promise<void>
-  /** Every one of these is terminal, was ended exactly once, and no workflow but live guards is open. */
-  expectSettled(ids: readonly string[], within?: { timeout: number; interval: number }): Promise<void>
+  /**
+   * Every one of these is known and, like all others, was ended exactly once; nothing waits to be done, no workflow is open
+   * but the guards of the APIs that run, and none was closed in a way that is not Perdure's, `endedByHand` excepted.
+   */
+  expectSettled(ids: readonly string[], within?: SettledWithin): Promise<void>
+  /** What would fail that now, one line each. */
+  looseEnds(endedByHand?: readonly string[]): Promise<string[]>
   client(): Promise<Client>
 }
+
+export interface SettledWithin {
+  timeout?: number
+  interval?: number
+  /** Ids of workflows that the test has terminated. */
+  endedByHand?: readonly string[]
+}
+
+const apiPrograms = ['api/main.ts', 'test/support/crashing-api.ts']
 
 /** How long a process may take to come up on a busy machine. */
 export const startWithin = { timeout: 60_000, interval: 50 }
@@ -136,6 +152,11 @@ export async function makeDeployment(options: DeploymentOptions = {}): Promise<D
       ? probePostgres(production.databaseUrl, production.postgres)
       : probeSqlite(env.PERDURE_DATA_DIR)
   let store = probe()
+  let isNoted = false
+  async function noteStatuses(): Promise<void> {
+    if (!isNoted) await store.noteStatuses()
+    isNoted = true
+  }
   onTestFinished(() => store.close())
   const modelsFileOf = (...names: string[]) =>
     JSON.stringify({
@@ -143,6 +164,7 @@ export async function makeDeployment(options: DeploymentOptions = {}): Promise<D
     })
   if (options.models !== undefined) writeFileSync(options.models, modelsFileOf('m'))
 
+  const apis = new Set<Part>()
   const launch = (main: string, ...args: string[]) => launchWith({}, main, ...args)
 
   function launchWith(more: Record<string, string>, main: string, ...args: string[]): Part {
@@ -158,6 +180,8 @@ export async function makeDeployment(options: DeploymentOptions = {}): Promise<D
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     const part = partOf(child)
+    if (apiPrograms.includes(main)) apis.add(part)
+    void part.exited.then(() => apis.delete(part))
     onTestFinished(async () => {
       part.thaw()
       await part.kill()
@@ -170,6 +194,8 @@ export async function makeDeployment(options: DeploymentOptions = {}): Promise<D
       const answer = await get('/ready', which).catch((error) => new Response(String(error), { status: 599 }))
       expect(answer.status, `${await answer.text()}\n${part?.output()}`).toBe(200)
     }, startWithin)
+    // Its tables are there now.
+    await noteStatuses()
   }
 
   async function get(path: string, which = 0): Promise<Response> {
@@ -189,6 +215,7 @@ export async function makeDeployment(options: DeploymentOptions = {}): Promise<D
       // The connections of the former one have broken or are idle.
       void store.close()
       store = probe()
+      isNoted = false
     },
     platform,
     temporalAddress,
@@ -227,17 +254,15 @@ export async function makeDeployment(options: DeploymentOptions = {}): Promise<D
       }
     },
     query: (sql, ...params) => store.query(sql, ...params),
-    noteStatuses: () => store.noteStatuses(),
+    noteStatuses,
     declareDead: (processId) => store.declareDead(processId),
     takeStoreAway: () => store.takeAway(),
-    async expectSettled(ids, within = { timeout: 60_000, interval: 100 }) {
-      const terminal = `status in ('succeeded', 'failed', 'canceled')`
-      await vi.waitFor(async () => {
-        const open = await deployment.query<{ id: string; status: string }>(
-          `select id, status from predictions where not ${terminal}`,
-        )
-        expect(open).toEqual([])
-      }, within)
+    async expectSettled(ids, { timeout = 60_000, interval = 250, endedByHand = [] } = {}) {
+      const ended = async () => {
+        const left = await deployment.looseEnds(endedByHand)
+        expect(left, left.join('\n')).toEqual([])
+      }
+      await vi.waitFor(ended, { timeout, interval })
       const known = new Set(
         (await deployment.query<{ id: string }>('select id from predictions')).map(({ id }) => id),
       )
@@ -247,11 +272,20 @@ export async function makeDeployment(options: DeploymentOptions = {}): Promise<D
          group by id having count(*) <> 1`,
       )
       expect(endedTwice).toEqual([])
-      const client = await deployment.client()
-      const query = `ExecutionStatus = 'Running' AND WorkflowType = 'flight' AND TaskQueue = 'perdure-${env.TASK_TYPE_NAME}'`
-      await vi.waitFor(async () => {
-        expect((await client.workflow.count(query)).count).toBe(0)
-      }, within)
+    },
+    async looseEnds(endedByHand = []) {
+      const connection = await Connection.connect({ address: temporalAddress() })
+      try {
+        return await looseEnds({
+          query: store.query,
+          client: new Client({ connection }),
+          taskQueue: taskQueueOf(env.TASK_TYPE_NAME),
+          apis: apis.size,
+          endedByHand: new Set(endedByHand),
+        })
+      } finally {
+        await connection.close()
+      }
     },
     async client() {
       const connection = await Connection.connect({ address: temporalAddress() })
