@@ -33,7 +33,7 @@ export function makeRunnerActivities(deps: RunnerDeps): RunnerActivities {
       heartbeating(async () => {
         await untilStored(() => validations.show(id, { phase: 'preparing' }))
         const spec = await specOf(validations, id)
-        runners.require(spec.servingSpec.platform)
+        await runners.require(spec.servingSpec.platform)
         const plan = await planOf(deps, spec)
         const requests = await requestsOf(spec)
         const stored: StoredPlan = { ...plan, queue: deps.queue, host: deps.host }

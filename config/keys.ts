@@ -192,6 +192,10 @@ export const keys = {
   ),
   DOCKER_HOST: text('', 'Engine of the docker runner; empty = unix:///var/run/docker.sock'),
   KUBECONFIG: text('', 'File of the kubernetes runner’s cluster; empty = the cluster the worker runs in'),
+  KUBERNETES_CLUSTERS: pairs(
+    'Clusters that validations may name, name=kubeconfig file,…; requests name no file',
+    String,
+  ),
 
   PERDURE_METRICS_ADDRESS: optionalAddress(
     'Where a worker, or the record service alone, answers /metrics, /live and /ready; empty = nowhere. The API has them on its own port',

@@ -202,6 +202,7 @@ export function runner(read: Reader, env: Env) {
     host: read('PERDURE_RUNNER_HOST') || hostname(),
     dockerHost: read('DOCKER_HOST'),
     kubeconfig: read('KUBECONFIG'),
+    clusters: Object.fromEntries(read('KUBERNETES_CLUSTERS').map(({ name, value }) => [name, value])),
     environment: Object.fromEntries(
       passedOn.flatMap((key): [string, string][] => (env[key] === undefined ? [] : [[key, env[key]]])),
     ),

@@ -145,8 +145,8 @@ const json = z.record(z.string(), z.unknown())
 const KubernetesPlatform = z.strictObject({
   kind: z.literal('kubernetes'),
   namespace: name.optional(),
-  /** File; default: in-cluster, else the worker's own `KUBECONFIG`. */
-  kubeconfig: name.optional(),
+  /** One that the worker knows by this name (`KUBERNETES_CLUSTERS`); default: its `KUBECONFIG`, else the one it runs in. */
+  cluster: name.optional(),
   context: name.optional(),
   serviceAccountName: name.optional(),
   activeDeadlineSeconds: z.int().positive().default(86_400),

@@ -10,7 +10,7 @@ import { resolveDockerImage } from './docker-image.ts'
 import { makeEndpointRunner } from './endpoint.ts'
 import type { Job } from './job.ts'
 import { makeKubernetesRunner, sweepKubernetes } from './kubernetes.ts'
-import type { KubernetesSettings } from './kubernetes-client.ts'
+import { type KubernetesSettings, requireCluster } from './kubernetes-client.ts'
 import { type RunnerOptions, textOf } from './lifecycle.ts'
 import { makeProcessRunner, type ProcessSettings, sweepProcesses } from './process.ts'
 import type { IsOver, ResolvedImage, Runner, Sweep } from './runner.ts'
@@ -39,8 +39,8 @@ export interface Runners {
     deadline: Deadline,
     signal?: AbortSignal,
   ): Promise<ResolvedImage>
-  /** Throws `CONFIG_INVALID` when this worker does not offer that platform. */
-  require(platform: Platform): void
+  /** Throws `CONFIG_INVALID` when this worker does not offer that platform, or has no usable way to its cluster. */
+  require(platform: Platform): Promise<void>
   /** Removes every job of these platforms whose time or validation is over. Never throws; job `*` stands for a platform. */
   sweep(now: Date, isOver?: IsOver): Promise<Sweeps>
 }
@@ -77,7 +77,10 @@ export function makeRunners(settings: RunnerSettings): Runners {
       if (kind === 'endpoint' && settings.endpoint !== false) return makeEndpointRunner(job, options)
       throw refused(job.platform)
     },
-    require: requireOffered,
+    async require(platform) {
+      requireOffered(platform)
+      if (platform.kind === 'kubernetes') await requireCluster(settings.kubernetes ?? {}, platform)
+    },
     async resolveImage(binary, platform, deadline, signal) {
       requireOffered(platform)
       const { image, command, args } = binary

@@ -1,13 +1,21 @@
 /** The connection to a Kubernetes API: where it is found, how long a call may take, what its errors mean here. */
 import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import type { ConfigurationOptions, CoreV1Api, ObservableMiddleware } from '@kubernetes/client-node'
+import { setTimeout as delay } from 'node:timers/promises'
+import type {
+  ConfigurationOptions,
+  CoreV1Api,
+  KubeConfig,
+  ObservableMiddleware,
+} from '@kubernetes/client-node'
 import { ServiceError } from '../contracts/errors.ts'
 import type { PlatformOf } from '../contracts/validation-serving.ts'
 
 export interface KubernetesSettings {
-  /** Kubeconfig file of this worker; absent: in-cluster configuration. */
+  /** Kubeconfig file of this worker, for jobs that name no cluster; absent: in-cluster configuration. */
   kubeconfig?: string
+  /** Kubeconfig files by the names that jobs may give. */
+  clusters?: Readonly<Record<string, string>>
   /** For jobs that name none; default: the Pod's own, or the context's, or `default`. */
   namespace?: string
   /** The worker's own, for jobs that name none. */
@@ -19,6 +27,7 @@ export interface KubernetesSettings {
 export interface Cluster {
   api: CoreV1Api
   namespace: string
+  config: KubeConfig
 }
 
 // Eighty megabytes that only a worker with Kubernetes jobs should hold: loaded at the first of them.
@@ -27,27 +36,76 @@ const client = () => require('@kubernetes/client-node') as typeof import('@kuber
 
 const inClusterFolder = '/var/run/secrets/kubernetes.io/serviceaccount'
 const callMs = 30_000
+const usableWithinMs = 5_000
 
-type Place = Partial<Pick<PlatformOf<'kubernetes'>, 'kubeconfig' | 'context' | 'namespace'>>
+type Place = Partial<Pick<PlatformOf<'kubernetes'>, 'cluster' | 'context' | 'namespace'>>
 
-/** Throws `CONFIG_INVALID` when there is neither a kubeconfig nor in-cluster configuration, or it cannot be read. */
+const clusterField = 'servingSpec.platform.cluster'
+
+/**
+ * Throws `CONFIG_INVALID` when there is neither a kubeconfig nor in-cluster configuration, or it cannot be read. Only the
+ * worker's own settings name files: a kubeconfig may have programs run (`exec`) and files sent.
+ */
 export function clusterOf(settings: KubernetesSettings, place: Place): Cluster {
+  // In specs that were stored before: never another cluster than the one they meant.
+  if ('kubeconfig' in place) throw refused('servingSpec.platform.kubeconfig', 'is replaced by cluster')
+  const file = fileOf(settings, place)
   const { CoreV1Api, KubeConfig } = client()
   const config = new KubeConfig()
-  const file = place.kubeconfig ?? settings.kubeconfig
   try {
     if (file !== undefined) config.loadFromFile(file)
-    else if (existsSync(`${inClusterFolder}/token`)) config.loadFromCluster()
+    else if (inCluster()) config.loadFromCluster()
     else throw new Error('there is neither a kubeconfig nor in-cluster configuration')
     if (place.context !== undefined) config.setCurrentContext(place.context)
     const api = config.makeApiClient(CoreV1Api)
     const own = file === undefined ? readFileSync(`${inClusterFolder}/namespace`, 'utf8').trim() : undefined
     const contexts = config.getContextObject(config.getCurrentContext())?.namespace
-    return { api, namespace: place.namespace ?? settings.namespace ?? own ?? contexts ?? 'default' }
+    const namespace = place.namespace ?? settings.namespace ?? own ?? contexts ?? 'default'
+    return { api, namespace, config }
   } catch (cause) {
-    const message = cause instanceof Error ? cause.message : String(cause)
-    throw new ServiceError('CONFIG_INVALID', `servingSpec.platform.kubeconfig: ${message}`, { cause })
+    throw refused(clusterField, wordsOf(cause), cause)
   }
+}
+
+/** Throws `CONFIG_INVALID` for a cluster that no call can be made to: what a call would fail with, before any is made. */
+export async function requireCluster(settings: KubernetesSettings, place: Place): Promise<void> {
+  const { config } = clusterOf(settings, place)
+  try {
+    // Reads certificates and tokens, runs the credential program, refuses plain HTTP.
+    await Promise.race([config.applyToHTTPSOptions({}), late()])
+  } catch (cause) {
+    throw refused(clusterField, wordsOf(cause), cause)
+  }
+}
+
+async function late(): Promise<never> {
+  await delay(usableWithinMs, undefined, { ref: false })
+  throw new Error(`its credentials are not there within ${usableWithinMs} ms`)
+}
+
+/** Places whose Pods are this worker's to look after: its own cluster, if it has one, and all that jobs may name. */
+export function placesOf({ kubeconfig, clusters = {} }: KubernetesSettings): Place[] {
+  const named = Object.keys(clusters).map((cluster) => ({ cluster }))
+  return kubeconfig !== undefined || inCluster() || named.length === 0 ? [{}, ...named] : named
+}
+
+function fileOf({ kubeconfig, clusters = {} }: KubernetesSettings, { cluster }: Place): string | undefined {
+  if (cluster === undefined) return kubeconfig
+  const file = Object.hasOwn(clusters, cluster) ? clusters[cluster] : undefined
+  if (file === undefined) throw refused(clusterField, `this worker knows no ${cluster} (KUBERNETES_CLUSTERS)`)
+  return file
+}
+
+function inCluster(): boolean {
+  return existsSync(`${inClusterFolder}/token`)
+}
+
+function refused(field: string, message: string, cause?: unknown): ServiceError {
+  return new ServiceError('CONFIG_INVALID', `${field}: ${message}`, { cause })
+}
+
+function wordsOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause)
 }
 
 /** Options for one call: a time limit over the whole of it. */

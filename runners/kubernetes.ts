@@ -1,6 +1,6 @@
 /** Runs a model server as a bare Pod. Owns the Pod `iv-<jobKey>`; touches no other, restarts nothing. */
 import type { V1Pod } from '@kubernetes/client-node'
-import { ServiceError } from '../contracts/errors.ts'
+import { codeOf, ServiceError } from '../contracts/errors.ts'
 import type { PlatformOf } from '../contracts/validation-serving.ts'
 import { type Deadline, deadlineIn, sleepWithin } from '../protocols/deadline.ts'
 import { type Job, jobNameOf, jobSpecDigest } from './job.ts'
@@ -12,6 +12,7 @@ import {
   clusterOf,
   type KubernetesSettings,
   limited,
+  placesOf,
 } from './kubernetes-client.ts'
 import { appLabel, containerName, podOf } from './kubernetes-manifest.ts'
 import { type PodMemory, podObservation } from './kubernetes-pod.ts'
@@ -140,6 +141,7 @@ function creationError(error: unknown): ServiceError {
   return apiUnavailable(error)
 }
 
+/** What fails names the Pod and the line to type: by then no code of ours may get at it any more. */
 async function removePod(
   cluster: Cluster,
   key: string,
@@ -147,13 +149,37 @@ async function removePod(
   deadline: Deadline,
 ): Promise<Removal> {
   const name = jobNameOf(key)
-  const { api, namespace } = cluster
-  const pod = await readPod(cluster, name)
-  if (pod === undefined || !isOurs(pod, key)) return { gone: true, killed: false, leftovers: [] }
-  const uid = pod.metadata?.uid
   // 0 would take the name out of the API while the kubelet is still ending the container.
   const gracePeriodSeconds = Math.max(1, Math.ceil(graceSeconds))
-  const byHand = `kubectl delete pod ${name} -n ${namespace} --grace-period=${gracePeriodSeconds}`
+  const byHand = `kubectl delete pod ${name} -n ${cluster.namespace} --grace-period=${gracePeriodSeconds}`
+  const left = { gone: false, killed: false, leftovers: [`pod ${name}; ${byHand}`] }
+  try {
+    const pod = await readPod(cluster, name)
+    if (pod === undefined || !isOurs(pod, key)) return { gone: true, killed: false, leftovers: [] }
+    const uid = pod.metadata?.uid
+    await deletePod(cluster, name, uid, gracePeriodSeconds)
+    const wait = deadlineIn(Math.min(deadline.leftMs(), graceSeconds * 1000 + goneAfterGraceMs))
+    for (let pauseMs = 50; ; pauseMs = Math.min(1000, pauseMs * 2)) {
+      const seen = await readPod(cluster, name)
+      if (seen === undefined || seen.metadata?.uid !== uid)
+        return { gone: true, killed: false, leftovers: [] }
+      if (wait.passed) return left
+      await sleepWithin(pauseMs, wait)
+    }
+  } catch (error) {
+    const text = `pod ${name}: ${textOf(error)}; ${byHand}`
+    // We are not allowed to: asking again would change nothing.
+    if (codeOf(error) === 'CONFIG_INVALID') return { ...left, leftovers: [text], final: true }
+    throw new ServiceError('PLATFORM_UNAVAILABLE', text, { cause: error })
+  }
+}
+
+async function deletePod(
+  { api, namespace }: Cluster,
+  name: string,
+  uid: string | undefined,
+  gracePeriodSeconds: number,
+): Promise<void> {
   try {
     // All of it in the body: beside one, the API server does not read the query.
     const body = {
@@ -163,29 +189,35 @@ async function removePod(
     }
     await api.deleteNamespacedPod({ name, namespace, body }, limited())
   } catch (error) {
+    if (apiStatusOf(error) === 403) throw new ServiceError('CONFIG_INVALID', apiText(error), { cause: error })
     // 404: gone meanwhile; 409: another Pod has the name by now, so ours is gone.
-    if (apiStatusOf(error) === 403) {
-      return { gone: false, killed: false, leftovers: [`${apiText(error)}; ${byHand}`], final: true }
-    }
     if (![404, 409].includes(apiStatusOf(error) ?? 0)) throw apiUnavailable(error)
-  }
-  const wait = deadlineIn(Math.min(deadline.leftMs(), graceSeconds * 1000 + goneAfterGraceMs))
-  for (let pauseMs = 50; ; pauseMs = Math.min(1000, pauseMs * 2)) {
-    const left = await readPod(cluster, name)
-    if (left === undefined || left.metadata?.uid !== uid) return { gone: true, killed: false, leftovers: [] }
-    if (wait.passed) return { gone: false, killed: false, leftovers: [`pod ${name}; ${byHand}`] }
-    await sleepWithin(pauseMs, wait)
   }
 }
 
-/** Removes Pods of the worker's namespace whose time or validation is over, whoever made them. */
+/** Removes Pods whose time or validation is over, whoever made them, where the worker's settings point. */
 export async function sweepKubernetes(
   settings: KubernetesSettings,
   now: Date,
   isOver?: IsOver,
 ): Promise<Sweep> {
-  const cluster = clusterOf(settings, {})
   const sweep: Sweep = { removed: [], failed: [] }
+  for (const place of placesOf(settings)) {
+    await sweepCluster(settings, place, sweep, now, isOver).catch((error: unknown) => {
+      sweep.failed.push({ job: '*', error: textOf(error) })
+    })
+  }
+  return sweep
+}
+
+async function sweepCluster(
+  settings: KubernetesSettings,
+  place: ReturnType<typeof placesOf>[number],
+  sweep: Sweep,
+  now: Date,
+  isOver?: IsOver,
+): Promise<void> {
+  const cluster = clusterOf(settings, place)
   const labelSelector = Object.entries(appLabel)
     .map(([name, value]) => `${name}=${value}`)
     .join()
@@ -206,5 +238,4 @@ export async function sweepKubernetes(
       sweep.failed.push({ job, error: textOf(error) })
     }
   }
-  return sweep
 }

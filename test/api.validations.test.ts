@@ -73,6 +73,23 @@ describe('POST /v1/validations', () => {
     expect(await store.validations.list({ limit: 10 })).toEqual([])
   })
 
+  // H-01.
+  test('a request names no kubeconfig: that is a fault of the field', async () => {
+    const { call, store } = await startApi({ rules: { kinds: ['kubernetes'], named: true } })
+    const request = (platform: object) => ({
+      model: { uri: 's3://models/iris', digest: 'v7' },
+      servingSpec: {
+        binary: { kind: 'open-inference-v2', image: 'iris:1' },
+        platform: { kind: 'kubernetes', ...platform },
+      },
+    })
+    const refused = await call('POST', '/v1/validations', request({ kubeconfig: '/data/files/x.yaml' }))
+    expectProblem(refused, 400, 'CONFIG_INVALID')
+    expect(refused.body.faults).toMatchObject([{ field: 'servingSpec.platform.kubeconfig' }])
+    expect(await store.validations.list({ limit: 10 })).toEqual([])
+    expect((await call('POST', '/v1/validations', request({ cluster: 'gpu' }))).status).toBe(202)
+  })
+
   test('a platform that this deployment does not accept is a fault of its field, beside the others', async () => {
     const { call, store } = await startApi({ rules: { kinds: ['kubernetes'], named: true } })
     const refused = await call('POST', '/v1/validations', candidateRequest())

@@ -108,6 +108,17 @@ describe('faults', () => {
       }),
       ['limits'],
     ],
+    // H-01.
+    [
+      'a kubeconfig, a file and a server',
+      request(remote, image, {
+        kind: 'kubernetes',
+        kubeconfig: '/data/files/x.yaml',
+        file: 'x',
+        server: 'https://x',
+      }),
+      ['servingSpec.platform.kubeconfig', 'servingSpec.platform.file', 'servingSpec.platform.server'],
+    ],
     [
       'a path that no Pod can see',
       request({}, image, { kind: 'kubernetes' }),

@@ -7,15 +7,17 @@ import type { V1ContainerStatus, V1Pod, V1PodStatus } from '@kubernetes/client-n
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
 import type { PlatformOf } from '../contracts/validation-serving.ts'
 import { deadlineIn } from '../protocols/deadline.ts'
+import { makeRunners } from '../runners/index.ts'
 import { type Job, jobNameOf } from '../runners/job.ts'
 import { makeKubernetesRunner } from '../runners/kubernetes.ts'
+import type { KubernetesSettings } from '../runners/kubernetes-client.ts'
 import { podOf } from '../runners/kubernetes-manifest.ts'
 import { type PodMemory, podObservation } from '../runners/kubernetes-pod.ts'
 import type { Runner } from '../runners/runner.ts'
 import { kubernetes } from './support/kubernetes.ts'
 import { type KubernetesTarget, kubernetesPlatform, kubernetesTarget } from './support/kubernetes-jobs.ts'
 import { soon, tinyJob } from './support/runner-jobs.ts'
-import { json, startScriptedServer } from './support/scripted-server.ts'
+import { json, type Step, startScriptedServer } from './support/scripted-server.ts'
 
 const image = `registry.test/model@sha256:${'a'.repeat(64)}`
 
@@ -324,23 +326,107 @@ test('KR-07: without any configuration the runner refuses at construction', () =
   expect(() => makeKubernetesRunner({ kubeconfig: '/nowhere/kubeconfig' }, job)).toThrow(refused)
 })
 
+/** A kubeconfig file of one cluster; by default without a check of certificates, so that it may be plain HTTP. */
+function kubeconfigOf(
+  server: string,
+  cluster: object = { 'insecure-skip-tls-verify': true },
+  user = {},
+): string {
+  const folder = mkdtempSync(join(tmpdir(), 'perdure-kubeconfig-'))
+  onTestFinished(() => rmSync(folder, { recursive: true }))
+  const file = join(folder, 'config')
+  const config = {
+    'current-context': 'c',
+    contexts: [{ name: 'c', context: { cluster: 'c', user: 'u' } }],
+    clusters: [{ name: 'c', cluster: { server, ...cluster } }],
+    users: [{ name: 'u', user }],
+  }
+  writeFileSync(file, JSON.stringify(config))
+  return file
+}
+
+// Issue 11, item 6, and H-01.
+describe('the way to a cluster', () => {
+  const on = (over: object = {}) => ({ ...kubernetesPlatform, ...over })
+  const clusters = (file: string) => ({ listed: file })
+
+  test.each<[string, () => KubernetesSettings, object, string]>([
+    ['is a file that is not there', () => ({ kubeconfig: '/nowhere/kubeconfig' }), {}, '/nowhere/kubeconfig'],
+    ['is plain HTTP', () => ({ kubeconfig: kubeconfigOf('http://127.0.0.1:1', {}) }), {}, 'HTTP'],
+    [
+      'names a certificate that is not there',
+      () => ({
+        kubeconfig: kubeconfigOf('https://127.0.0.1:1', { 'certificate-authority': '/nowhere/ca.crt' }),
+      }),
+      {},
+      '/nowhere/ca.crt',
+    ],
+    [
+      'has a credential program that is not there',
+      () => {
+        const exec = { apiVersion: 'client.authentication.k8s.io/v1', command: '/nowhere/login' }
+        return { kubeconfig: kubeconfigOf('https://127.0.0.1:1', {}, { exec }) }
+      },
+      {},
+      '/nowhere/login',
+    ],
+    ['is not among those of the worker', () => ({ clusters: clusters('/x') }), { cluster: 'other' }, 'other'],
+    ['is no setting at all', () => ({ clusters: clusters('/x') }), {}, 'in-cluster'],
+    ['lacks the context', () => ({ kubeconfig: kubeconfigOf('https://h') }), { context: 'd' }, 'cluster'],
+  ])('that %s is CONFIG_INVALID before anything is started', async (_why, settings, platform, words) => {
+    const runners = makeRunners({ kubernetes: settings() })
+    await expect(runners.require(on(platform))).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+      message: expect.stringMatching(/^servingSpec\.platform\.cluster: /),
+    })
+    await expect(runners.require(on(platform))).rejects.toThrow(words)
+  })
+
+  test('is one that the worker lists, with the credential program of its own file', async () => {
+    const server = await startScriptedServer(json({ kind: 'PodList', items: [] }))
+    onTestFinished(() => server.close())
+    const status = { token: 'from-the-program' }
+    const credential = { apiVersion: 'client.authentication.k8s.io/v1', kind: 'ExecCredential', status }
+    const exec = { apiVersion: credential.apiVersion, command: 'echo', args: [JSON.stringify(credential)] }
+    const file = kubeconfigOf(server.origin, { 'insecure-skip-tls-verify': true }, { exec })
+    const settings = { kubeconfig: kubeconfigOf('https://127.0.0.1:1'), clusters: clusters(file) }
+    const runners = makeRunners({ kubernetes: settings })
+    await runners.require(on({ cluster: 'listed' }))
+    server.script(json({ kind: 'Status', code: 404 }, 404))
+    const job = tinyJob(on({ cluster: 'listed' }))
+    expect(await runners.of(job).observe()).toEqual({ state: 'Initial' })
+    expect(server.calls.map(({ path, headers }) => [path, headers.authorization])).toEqual([
+      [`/api/v1/namespaces/default/pods/${jobNameOf(job.key)}`, 'Bearer from-the-program'],
+    ])
+  })
+
+  test('is never a file that a request named, not even in a spec stored before', async () => {
+    const runners = makeRunners({ kubernetes: { kubeconfig: kubeconfigOf('https://127.0.0.1:1') } })
+    const platform = on({ kubeconfig: '/data/files/mine.yaml' })
+    const refused = { code: 'CONFIG_INVALID', message: expect.stringContaining('platform.kubeconfig: ') }
+    await expect(runners.require(platform)).rejects.toMatchObject(refused)
+    expect(() => runners.of(tinyJob(platform))).toThrow(expect.objectContaining(refused))
+  })
+
+  test('leftovers are looked for on every cluster that the worker lists, whichever is away', async () => {
+    const server = await startScriptedServer(json({ kind: 'PodList', items: [] }))
+    onTestFinished(() => server.close())
+    const kubernetes = { kubeconfig: '/nowhere/kubeconfig', clusters: clusters(kubeconfigOf(server.origin)) }
+    const { kubernetes: sweep } = await makeRunners({ kubernetes }).sweep(new Date())
+    expect(sweep).toMatchObject({ removed: [], failed: [{ job: '*' }] })
+    expect(server.calls).toHaveLength(1)
+    const alone = makeRunners({ kubernetes: { clusters: kubernetes.clusters } })
+    expect(await alone.sweep(new Date())).toEqual({ kubernetes: { removed: [], failed: [] } })
+  })
+})
+
 describe('an API that misbehaves', () => {
   async function runnerAt(...steps: Parameters<Awaited<ReturnType<typeof startScriptedServer>>['script']>) {
     const server = await startScriptedServer()
     server.script(...steps)
     onTestFinished(() => server.close())
-    const folder = mkdtempSync(join(tmpdir(), 'perdure-kubeconfig-'))
-    onTestFinished(() => rmSync(folder, { recursive: true }))
-    const kubeconfig = join(folder, 'config')
-    const config = {
-      'current-context': 'c',
-      contexts: [{ name: 'c', context: { cluster: 'c', user: 'u' } }],
-      clusters: [{ name: 'c', cluster: { server: server.origin, 'insecure-skip-tls-verify': true } }],
-      users: [{ name: 'u', user: {} }],
-    }
-    writeFileSync(kubeconfig, JSON.stringify(config))
     const job = tinyJob(kubernetesPlatform)
-    return { server, job, runner: makeKubernetesRunner({ kubeconfig }, job) }
+    return { server, job, runner: makeKubernetesRunner({ kubeconfig: kubeconfigOf(server.origin) }, job) }
   }
   const status = (code: number, message: string) => json({ kind: 'Status', code, message }, code)
 
@@ -371,6 +457,24 @@ describe('an API that misbehaves', () => {
       `kubectl delete pod ${jobNameOf(job.key)} -n default --grace-period=30`,
     )
     expect(server.calls.filter(({ method }) => method === 'DELETE')).toHaveLength(1)
+  })
+
+  // Issue 11, item 6.
+  test.each([
+    ['refuses to delete', (failing: Step) => (method: string) => (method === 'DELETE' ? failing : undefined)],
+    ['does not answer', (failing: Step) => () => failing],
+  ])('when the API %s, the last error names the Pod and the line to type', async (_does, failingFor) => {
+    const failing = failingFor(status(500, 'etcd is slow'))
+    const { runner, job } = await runnerAt((call, response, request) => {
+      const metadata = { name: jobNameOf(job.key), uid: 'u', labels: { 'infra-validation/job': job.key } }
+      const step = failing(call.method) ?? json({ metadata })
+      step(call, response, request)
+    })
+    const { gone, lastError } = await runner.stop(30, deadlineIn(500))
+    expect(gone).toBe(false)
+    expect(lastError).toContain('etcd is slow')
+    expect(lastError).toContain(`pod ${jobNameOf(job.key)}`)
+    expect(lastError).toContain(`kubectl delete pod ${jobNameOf(job.key)} -n default --grace-period=30`)
   })
 
   test('a Pod that does not go is deleted again until the deadline, then reported with the line to type', async () => {

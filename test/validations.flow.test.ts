@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { expect, test, vi } from 'vitest'
 import { digestFiles } from '../protocols/digest.ts'
 import type { StoredValidation } from '../records/store.ts'
+import { makeRunners } from '../runners/index.ts'
 import { temporaryFolder } from './support/folders.ts'
 import { recordHistory } from './support/in-process.ts'
 import {
@@ -288,6 +289,39 @@ test('a model that cannot be read is CONFIG_INVALID with its field, before anyth
   })
   expect(await world.jobs()).toEqual([])
   expect(await world.steps(id)).not.toContain('startJob')
+})
+
+// Issue 11, item 6.
+test('a cluster that cannot be used ends a validation before anything is started', async () => {
+  const world = await startValidations({ worker: false })
+  const refused = join(temporaryFolder('kubeconfig'), 'config')
+  const cluster = { name: 'c', cluster: { server: 'http://127.0.0.1:1' } }
+  const context = { name: 'c', context: { cluster: 'c', user: 'u' } }
+  writeFileSync(
+    refused,
+    JSON.stringify({
+      'current-context': 'c',
+      clusters: [cluster],
+      contexts: [context],
+      users: [{ name: 'u', user: {} }],
+    }),
+  )
+  const clusters = { missing: '/nowhere/kubeconfig', plain: refused }
+  await world.startWorker({ runners: makeRunners({ kubernetes: { clusters } }) })
+  for (const name of [...Object.keys(clusters), 'unknown', 'constructor']) {
+    const id = await world.submit({
+      model: { uri: 's3://models/tiny', digest: 'v1' },
+      servingSpec: {
+        platform: { kind: 'kubernetes', cluster: name },
+        binary: { kind: 'open-inference-v2', image: 'tiny:1' },
+      },
+    })
+    expect(await world.ended(id), name).toMatchObject({
+      verdict: 'ERROR',
+      error: { class: 'CONFIG_INVALID', message: expect.stringContaining('servingSpec.platform.cluster: ') },
+    })
+    expect(await world.steps(id)).not.toContain('startJob')
+  }
 })
 
 test('a command that cannot be run is CONFIG_INVALID, tried once', async () => {

@@ -7,6 +7,7 @@ import { type Job, jobNameOf } from '../runners/job.ts'
 import { validationSettings } from '../worker/runners.ts'
 import { makeDeployment } from './support/deployment.ts'
 import { temporaryFolder } from './support/folders.ts'
+import { kubernetesPlatform } from './support/kubernetes-jobs.ts'
 import { soon, tinyJob, tinyServer } from './support/runner-jobs.ts'
 import { candidateRequest, patience } from './support/validations.ts'
 
@@ -40,13 +41,25 @@ test('a host’s processes lie in a folder of its own, and those of ended valida
   expect(existsSync(join(jobs, jobNameOf(job.key)))).toBe(false)
 })
 
-test('only what is accepted is offered', () => {
+test('only what is accepted is offered', async () => {
   const { runners } = settingsOf({ PERDURE_RUNNERS: 'endpoint' })
   const { platform } = tinyJob({ kind: 'endpoint', address: '127.0.0.1:1', addresses: {}, lostAfterPolls: 3 })
-  expect(() => runners.require(platform)).not.toThrow()
+  await runners.require(platform)
   expect(() => runners.of(processJob() satisfies Job)).toThrow(
     'servingSpec.platform.kind: this worker does not offer process (PERDURE_RUNNERS)',
   )
+})
+
+// H-01.
+test('clusters are known by the names that the worker’s own settings give them', async () => {
+  const env = { KUBERNETES_CLUSTERS: 'gpu=/nowhere/gpu.yaml, cpu=/nowhere/cpu%20only.yaml' }
+  const { runners, sweep, warnings } = settingsOf(env)
+  const on = (cluster: string) => ({ ...kubernetesPlatform, cluster })
+  await expect(runners.require(on('gpu'))).rejects.toThrow('/nowhere/gpu.yaml')
+  await expect(runners.require(on('cpu'))).rejects.toThrow('/nowhere/cpu only.yaml')
+  await expect(runners.require(on('tpu'))).rejects.toThrow('knows no tpu (KUBERNETES_CLUSTERS)')
+  await sweep(new Date(), never)
+  expect(warnings).toHaveLength(2)
 })
 
 test('an engine that somebody named and that is away is told of once; one that nobody named, never', async () => {

@@ -12,13 +12,13 @@ export function validationSettings(
   config: Pick<WorkerConfig, 'runner' | 'store'>,
   warn: (text: string) => void,
 ): ValidationSettings {
-  const { host, kinds, named, waitMs, environment, dockerHost, kubeconfig, secrets } = config.runner
+  const { host, kinds, named, waitMs, environment, dockerHost, kubeconfig, clusters, secrets } = config.runner
   // Workers of several hosts may share a data folder; a host's processes are its own.
   const root = join(config.store.dataDir, 'jobs', encodeURIComponent(host))
   const all: Required<RunnerSettings> = {
     process: { root, env: { ...environment } },
     docker: dockerHost === '' ? {} : { baseUrl: dockerHost },
-    kubernetes: kubeconfig === '' ? {} : { kubeconfig },
+    kubernetes: { clusters, ...(kubeconfig !== '' && { kubeconfig }) },
     endpoint: true,
   }
   const offered = makeRunners({
@@ -31,7 +31,8 @@ export function validationSettings(
   /** An operator has said that it is there: what is wrong with it is worth a line. */
   const expected = {
     docker: dockerHost !== '' || (named && kinds.includes('docker')),
-    kubernetes: kubeconfig !== '' || (named && kinds.includes('kubernetes')),
+    kubernetes:
+      kubeconfig !== '' || Object.keys(clusters).length > 0 || (named && kinds.includes('kubernetes')),
   }
   const told = new Set<string>()
 
