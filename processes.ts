@@ -1,17 +1,37 @@
 /** How every process of Perdure begins and ends: signals, order, exit codes, one clear line per fault. Starts nothing itself. */
 import { ConfigError } from './config.ts'
 
+/** A terminal sends Ctrl-C to npm and to what npm runs, and npm passes it on: within this time it is one. */
+const oneSignalMs = 1_000
+
 /** Fires at the first SIGTERM or SIGINT; a second one ends the process at once. */
 export function stopOnSignals(): AbortSignal {
   const stop = new AbortController()
+  let firstMs: number | undefined
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, () => {
+      firstMs ??= performance.now()
       // What runs on is settled by the guard, as after a crash.
-      if (stop.signal.aborted) process.exit(130)
+      if (performance.now() - firstMs > oneSignalMs) process.exit(130)
       stop.abort()
     })
   }
   return stop.signal
+}
+
+const parentLookMs = 500
+
+/** Fires when the process that started this one is gone, however it ended. */
+export function parentGone(): AbortSignal {
+  const gone = new AbortController()
+  const { ppid } = process
+  const look = setInterval(() => {
+    if (process.ppid === ppid) return
+    clearInterval(look)
+    gone.abort()
+  }, parentLookMs)
+  look.unref()
+  return gone.signal
 }
 
 /** Resolves when the signal has fired. */

@@ -9,7 +9,7 @@ import { makeLogger } from '../logging.ts'
 import { makeMetrics } from '../metrics.ts'
 import { openRouting } from '../platforms/open-routing.ts'
 import { makePlatforms } from '../platforms/platforms.ts'
-import { aborted, drainAndLeave, type Ending, runToExit } from '../processes.ts'
+import { aborted, drainAndLeave, type Ending, parentGone, runToExit } from '../processes.ts'
 import { makeHeldCalls } from '../records/held-calls.ts'
 import { makeMirror } from '../records/mirror.ts'
 import { openStore } from '../records/open.ts'
@@ -17,10 +17,10 @@ import { makeTerminalWaiter } from '../records/terminal-waiter.ts'
 import { startTracing } from '../tracing/start.ts'
 import { runWorkers } from '../worker/main.ts'
 import { installRuntime } from '../worker/runtime.ts'
+import { type KeptTemporal, keepTemporal } from './kept-temporal.ts'
 import { startModelServer } from './model-server.ts'
 import { StartError } from './start-error.ts'
 import { findTemporal } from './temporal-binary.ts'
-import { startTemporal } from './temporal-server.ts'
 
 /** Where what was started listens. */
 export interface Addresses {
@@ -33,8 +33,8 @@ export interface Addresses {
 type Undo = () => Promise<unknown> | unknown
 
 /**
- * Starts everything, calls `ready`, waits for `stop`, ends everything in reverse order. Also when a part of it fails to
- * start: nothing is left running.
+ * Starts everything, calls `ready`, waits for `stop`, ends everything in reverse order. Also when a part of it fails,
+ * at the start or later: nothing is left running.
  */
 export async function runAll(
   config: StartConfig,
@@ -44,20 +44,38 @@ export async function runAll(
 ): Promise<void> {
   const undo: Undo[] = []
   const say = (line: string) => void process.stderr.write(`${line}\n`)
-  try {
-    ready(await startAll(config, env, undo, say))
+  const broken = Promise.withResolvers<never>()
+  let fault: unknown
+  async function run(): Promise<void> {
+    ready(await startAll(config, env, { undo, say, onBroken: broken.reject }))
     await aborted(stop)
     say('stopping …')
-  } finally {
-    for (const step of undo.toReversed()) await step()
   }
+  await Promise.race([run(), broken.promise]).catch((error: unknown) => {
+    fault = error
+  })
+  for (const step of undo.toReversed()) {
+    try {
+      await step()
+    } catch (error) {
+      fault ??= error
+    }
+  }
+  if (fault !== undefined) throw fault
+}
+
+interface Reports {
+  /** Grows by what is to be done at the end. */
+  undo: Undo[]
+  say(line: string): void
+  /** Something without which nothing goes on has ended for good. */
+  onBroken(error: unknown): void
 }
 
 async function startAll(
   given: StartConfig,
   env: Readonly<Record<string, string | undefined>>,
-  undo: Undo[],
-  say: (line: string) => void,
+  { undo, say, onBroken }: Reports,
 ): Promise<Addresses> {
   const { dataDir } = given.store
   makeFolder(dataDir)
@@ -71,7 +89,7 @@ async function startAll(
 
   const [temporal, model] = await bothOrNone(
     undo,
-    startEmbeddedTemporal(given, env, say),
+    startEmbeddedTemporal(given, env, say, (text) => log.warn(text)),
     startModelServer({
       module: fileURLToPath(new URL(`../examples/iris/model.${extension}`, import.meta.url)),
       port: given.modelPort,
@@ -79,6 +97,7 @@ async function startAll(
       pidFile: join(dataDir, 'model-server.pid'),
     }),
   )
+  temporal?.lost.catch(onBroken)
   const config = withAddresses(given, temporal?.address, model.address)
 
   const mirror = config.mirror && makeMirror(config.mirror)
@@ -116,6 +135,7 @@ async function startAll(
 
   const workers = await runWorkers(config, parts)
   ending.stopWorkers = () => workers.stop()
+  workers.ended.catch(onBroken)
   await workers.started
   const api = await startApi(config, { ...parts, onDead: () => exitDead(log) })
   ending.drain = () => api.drain()
@@ -138,19 +158,21 @@ async function startEmbeddedTemporal(
   config: StartConfig,
   env: Readonly<Record<string, string | undefined>>,
   say: (line: string) => void,
-) {
+  warn: (text: string) => void,
+): Promise<KeptTemporal | undefined> {
   if (config.embeddedTemporal === undefined) return undefined
   const { port, uiPort } = config.embeddedTemporal
   const { path } = await findTemporal({ env, say })
   const { dataDir } = config.store
-  return startTemporal({
+  const options = {
     binary: path,
     dbFilename: join(dataDir, 'temporal.db'),
     port,
     uiPort,
     namespace: config.temporal.namespace,
     logFile: join(dataDir, 'temporal.log'),
-  })
+  }
+  return keepTemporal(options, warn)
 }
 
 interface Stoppable {
@@ -204,4 +226,8 @@ export async function start(stop: AbortSignal): Promise<void> {
   await runAll(loadStart(env), env, stop, printAddresses)
 }
 
-if (import.meta.main) process.exit(await runToExit('perdure', start))
+if (import.meta.main) {
+  // npm may be killed: what it started ends all the same.
+  const gone = parentGone()
+  process.exit(await runToExit('perdure', (stop) => start(AbortSignal.any([stop, gone]))))
+}

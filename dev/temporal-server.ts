@@ -38,8 +38,8 @@ export interface TemporalServer {
   /** Of the web interface; empty when headless. */
   uiUrl: string
   pid: number
-  /** Settles when the process is gone, for whatever reason. */
-  exited: Promise<void>
+  /** Settles when the process is gone, for whatever reason: `ended with SIGKILL`. */
+  exited: Promise<string>
   /** SIGTERM, and SIGKILL after the grace. */
   stop(graceMs?: number): Promise<void>
   /** SIGKILL, as a crash would. */
@@ -115,9 +115,9 @@ async function startOnce(options: TemporalOptions, pidFile: string | undefined):
     metricsPort: metricsPort!,
   }
   const child = launch(options, ports)
-  const exited = new Promise<void>((gone) => {
-    child.once('error', () => gone())
-    child.once('exit', () => gone())
+  const exited = new Promise<string>((gone) => {
+    child.once('error', (error) => gone(`did not start (${error.message})`))
+    child.once('exit', (code, signal) => gone(`ended with ${signal ?? `exit code ${code}`}`))
   })
   if (pidFile && child.pid) noteChild(pidFile, child.pid)
   // A parent that ends without having stopped its server takes it along; one that is killed cannot (see orphan.ts).
@@ -133,7 +133,7 @@ async function startOnce(options: TemporalOptions, pidFile: string | undefined):
   }
   const address = `${loopback}:${ports.port}`
   try {
-    await serving(address, options, child, exited)
+    await serving(address, options, exited)
   } catch (error) {
     await end('SIGKILL', 0)
     throw error
@@ -176,20 +176,15 @@ function launch(
   }
 }
 
-async function serving(
-  address: string,
-  options: TemporalOptions,
-  child: ChildProcess,
-  exited: Promise<void>,
-): Promise<void> {
+async function serving(address: string, options: TemporalOptions, exited: Promise<string>): Promise<void> {
   const until = performance.now() + (options.readyWithinMs ?? 60_000)
-  let gone = false
-  void exited.then(() => {
-    gone = true
+  let gone: string | undefined
+  void exited.then((how) => {
+    gone = how
   })
   let connection: Connection | undefined
   try {
-    while (!gone && performance.now() < until) {
+    while (gone === undefined && performance.now() < until) {
       connection ??= await Connection.connect({ address, connectTimeout: '1s' }).catch(() => undefined)
       if (connection && (await complete(connection, options.namespace ?? 'default'))) return
       await Promise.race([sleep(50), exited])
@@ -197,9 +192,7 @@ async function serving(
   } finally {
     await connection?.close()
   }
-  const how = gone
-    ? `ended with ${child.signalCode ?? `exit code ${child.exitCode}`}`
-    : 'did not become ready in time'
+  const how = gone ?? 'did not become ready in time'
   throw new StartError(`the Temporal server ${how}: ${lastLine(options.logFile)} (log: ${options.logFile})`)
 }
 

@@ -71,6 +71,13 @@ function run(file, argv, stdout, tell = (child, signal) => child.kill(signal)) {
       tell(child, signal)
     }
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT']) process.on(signal, forward)
+    const { ppid } = process
+    // An npm that is killed passes nothing on; dev/main.ts looks at its own parent, which is this process.
+    const look = setInterval(() => {
+      if (mode !== 'start' || process.ppid === ppid) return
+      clearInterval(look)
+      forward('SIGTERM')
+    }, 500)
     child.on('error', (error) => fail(`${file} does not start: ${error.message}`))
     child.on('exit', (code, signal) => resolve(code ?? 128 + (constants.signals[signal] ?? 0)))
   })

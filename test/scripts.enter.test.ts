@@ -1,5 +1,6 @@
 /** The door of the npm scripts: installs only what is missing, hands over, and keeps signals and exit codes. */
 import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -29,6 +30,26 @@ test.each(['SIGINT', 'SIGTERM'] as const)(
     expect(run.stdout()).toBe('up\nheard\n')
   },
 )
+
+test('where Node cannot hand its process over, a start is told when whoever began it is gone', async () => {
+  const program = `
+    const end = setInterval(() => {}, 1000)
+    process.on('SIGTERM', () => { console.log('heard'); clearInterval(end) })
+    console.log('up')`
+  const copy = makeCopy({ 'dev/main.ts': program })
+  const inTheWay = '--import=data:text/javascript,process.execve=undefined'
+  const line = `"${process.execPath}" "${inTheWay}" "${join(copy, 'scripts/enter.mjs')}" start & wait`
+  const shell = spawn('sh', ['-c', line])
+  let output = ''
+  shell.stdout.on('data', (chunk) => {
+    output += chunk
+  })
+  const closed = once(shell.stdout, 'close')
+  await vi.waitFor(() => expect(output).toBe('up\n'), { timeout: 20_000 })
+  shell.kill('SIGKILL')
+  await closed
+  expect(output).toBe('up\nheard\n')
+})
 
 test('what is missing is installed first, with the locked versions and once for two starts', async () => {
   const copy = makeCopy({ 'dev/main.ts': 'console.log("ran")' })

@@ -2,76 +2,15 @@
  * `npm start` as a newcomer meets it: addresses on stdout, a curl line that answers, the prediction in Temporal, data
  * that is found again, and one clear line with exit code 1 when something is in the way.
  */
-import { execFileSync, spawn } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { Client, Connection } from '@temporalio/client'
-import { expect, inject, onTestFinished, test, vi } from 'vitest'
-import { freePorts } from '../../dev/free-ports.ts'
+import { expect, onTestFinished, test } from 'vitest'
 import { temporaryFolder } from '../support/folders.ts'
-
-const main = fileURLToPath(new URL('../../dev/main.ts', import.meta.url))
-
-interface Started {
-  stdout(): string
-  stderr(): string
-  exit: Promise<number | null>
-  interrupt(): void
-}
-
-function start(folder: string, settings: Record<string, string>): Started {
-  const child = spawn(process.execPath, [main], {
-    cwd: folder,
-    // Out of the group of the test: a Ctrl-C goes to the whole group, here only to the process.
-    detached: true,
-    env: {
-      ...process.env,
-      TEMPORAL_ADDRESS: '',
-      TEMPORAL_CLI_PATH: inject('temporalCli'),
-      PERDURE_CACHE_DIR: join(tmpdir(), 'perdure-test-cache'),
-      PERDURE_DATA_DIR: join(folder, 'data'),
-      SHUTDOWN_DELAY: '0',
-      ...settings,
-    },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  let out = ''
-  let err = ''
-  child.stdout.on('data', (chunk) => {
-    out += chunk
-  })
-  child.stderr.on('data', (chunk) => {
-    err += chunk
-  })
-  const exit = once(child, 'exit').then(([code]) => code as number | null)
-  onTestFinished(async () => {
-    if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM')
-    await exit
-  })
-  return { stdout: () => out, stderr: () => err, exit, interrupt: () => void child.kill('SIGINT') }
-}
-
-async function ports(): Promise<Record<string, string>> {
-  const [api, temporal, ui, model] = await freePorts(4)
-  return {
-    HTTP_SERVER_ADDRESS: `127.0.0.1:${api}`,
-    PERDURE_TEMPORAL_PORT: String(temporal),
-    PERDURE_TEMPORAL_UI_PORT: String(ui),
-    PERDURE_MODEL_PORT: String(model),
-  }
-}
-
-async function untilReady(started: Started): Promise<string[]> {
-  await vi.waitFor(() => expect(started.stdout(), started.stderr()).toMatch(/^curl .*\n/m), {
-    timeout: 90_000,
-    interval: 100,
-  })
-  return started.stdout().trimEnd().split('\n')
-}
+import { ports, processesUsing, type Started, start, untilReady } from '../support/npm-start.ts'
 
 test('npm start prints where everything listens, and its curl line gets a real model’s answer from a flight', async () => {
   const folder = temporaryFolder('start')
@@ -173,19 +112,4 @@ function faults(started: Started): string[] {
     .trimEnd()
     .split('\n')
     .filter((line) => !log.test(line))
-}
-
-/** Processes that were started with something of this folder. */
-function processesUsing(folder: string): string[] {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
-    .flatMap((pid) => {
-      try {
-        const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')
-        const where = readFileSync(`/proc/${pid}/environ`, 'utf8')
-        return words.includes(folder) || where.includes(`PERDURE_DATA_DIR=${folder}`) ? [words] : []
-      } catch {
-        return []
-      }
-    })
 }
