@@ -8,7 +8,7 @@ import { type Engine, oneByOne, sideBySide, soft, type WriteKind } from './group
 import { makeIdempotency } from './idempotency.ts'
 import { makeJobs } from './jobs.ts'
 import { makeListing } from './listing.ts'
-import { makeOutbox } from './outbox.ts'
+import { type LeaseRequest, makeOutbox } from './outbox.ts'
 import { makeProcessRows } from './process-rows.ts'
 import { makeProgress } from './progress.ts'
 import { makeQueues } from './queues.ts'
@@ -139,6 +139,10 @@ export function composeStore(
     files.add(r.name, r.predictionId, now),
   )
   const forgetFiles = sideBySide(none, (names: readonly string[]) => files.forget(names))
+  const outboxLease = sideBySide(
+    (r: LeaseRequest) => [`outbox ${r.seq}`],
+    (r, now) => outbox.lease(r, now),
+  )
   const outboxDone = sideBySide(none, (seq: number) => outbox.done(seq))
   const expire = oneByOne(everything, (retentionMs: number, now) => retention.expire(retentionMs, now))
 
@@ -207,6 +211,7 @@ export function composeStore(
     cancelHeard: (id) => engine.write(cancelHeard, id),
 
     outboxNext: (ids) => engine.read(() => outbox.next(ids)),
+    outboxLease: (seq, sender, forMs) => engine.write(outboxLease, { seq, sender, forMs }),
     outboxDone: (seq) => engine.write(outboxDone, seq),
     outboxOwedBy: (processId, limit) => engine.read(() => outbox.owedBy(processId, limit)),
 

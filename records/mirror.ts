@@ -24,6 +24,8 @@ export type MirrorAnswer =
 export interface Mirror {
   /** Sends the body of one outbox row. Never throws. */
   send(body: string): Promise<MirrorAnswer>
+  /** No `send` takes longer. */
+  readonly withinMs: number
   close(): Promise<void>
 }
 
@@ -78,6 +80,8 @@ export function makeMirror({ address, apiKey, tryTimeoutMs = 10_000 }: MirrorSet
   }
 
   return {
+    // An update may be two calls.
+    withinMs: 2 * tryTimeoutMs,
     async send(body) {
       const { call, uid = '', task } = parseJson(body) as MirrorCall
       if (call === 'create') {

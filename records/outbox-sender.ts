@@ -2,11 +2,12 @@
  * Sends what the outbox holds: to the external record service, and to whoever delivers webhooks. Owns the order per
  * prediction and the time to the next try; keeps nothing of its own, so that any process can go on.
  */
+import { randomUUID } from 'node:crypto'
 import type { Mirror } from './mirror.ts'
 import { type OutboxLeft, type OutboxRow, type OutboxSender, type Store, untilStored } from './store.ts'
 
 export interface OutboxSenderOptions extends OutboxPauses {
-  store: Pick<Store, 'outboxNext' | 'outboxDone'>
+  store: Pick<Store, 'outboxNext' | 'outboxLease' | 'outboxDone'>
   /** Absent: nothing is mirrored (any more). */
   mirror?: Mirror
   /** Starts the delivery with this id, or finds it started. Throws when it cannot. */
@@ -21,11 +22,15 @@ export interface OutboxPauses {
   longestPauseMs?: number
 }
 
+/** Beyond the longest send: for the store's answers before and after it. */
+const leaseSpareMs = 5_000
+
 /** What became of one row: sent, to be tried again, or given up. */
 type Sent = 'done' | 'refused' | { retryInMs: number }
 
 export function makeOutboxSender(options: OutboxSenderOptions): OutboxSender {
   const { store, mirror, warn, firstPauseMs = 500, longestPauseMs = 30_000 } = options
+  const sender = randomUUID()
   const draining = new Map<string, Promise<OutboxLeft | undefined>>()
 
   async function drain(id: string): Promise<OutboxLeft | undefined> {
@@ -58,9 +63,17 @@ export function makeOutboxSender(options: OutboxSenderOptions): OutboxSender {
       }
     }
     if (mirror === undefined || refused) return 'done'
+    // A change must not reach the service after a later one: while one process may still be sending it, nobody else does.
+    const lease = (forMs: number) => untilStored(() => store.outboxLease(row.seq, sender, forMs))
+    const leased = await lease(mirror.withinMs + leaseSpareMs)
+    if (leased.outcome === 'gone') return 'done'
+    if (leased.outcome === 'held') return { retryInMs: Math.min(leased.leftMs, pauseOf(row)) }
     const answer = await mirror.send(row.body)
     if (answer.outcome === 'taken') return 'done'
-    if (answer.outcome === 'later') return { retryInMs: Math.max(answer.retryAfterMs ?? 0, pauseOf(row)) }
+    if (answer.outcome === 'later') {
+      await lease(0)
+      return { retryInMs: Math.max(answer.retryAfterMs ?? 0, pauseOf(row)) }
+    }
     warn(`the external record service refuses a change of ${row.predictionId} for good: ${answer.reason}`)
     return 'refused'
   }

@@ -2,9 +2,16 @@
 
 import type { WebhookEvent } from './deliveries.ts'
 import type { DeliveryRows, Ordered } from './delivery-rows.ts'
+import { leftOf } from './spans.ts'
 import { type Dialect, type Operation, together } from './statement.ts'
-import type { JsonText, NewPrediction, OutboxRow } from './store.ts'
+import type { JsonText, NewPrediction, OutboxLease, OutboxRow } from './store.ts'
 import type { PredictionRow } from './tables.ts'
+
+export interface LeaseRequest {
+  seq: number
+  sender: string
+  forMs: number
+}
 
 export type Outbox = ReturnType<typeof makeOutbox>
 
@@ -23,7 +30,7 @@ export function makeOutbox(dialect: Dialect, deliveries: DeliveryRows, options: 
   const oldest = dialect.prepare((db, p: { ids: string }) =>
     db
       .selectFrom('outbox')
-      .selectAll()
+      .select(['seq', 'prediction_id', 'kind', 'body', 'created_at'])
       .where('seq', 'in', (inner) =>
         inner
           .selectFrom('outbox')
@@ -32,6 +39,17 @@ export function makeOutbox(dialect: Dialect, deliveries: DeliveryRows, options: 
           .groupBy(['prediction_id', 'kind']),
       )
       .orderBy('seq'),
+  )
+  const leased = dialect.prepare((db, p: { seq: number }) =>
+    dialect.locking(
+      db.selectFrom('outbox').select(['sender', 'leased_at', 'leased_until']).where('seq', '=', p.seq),
+    ),
+  )
+  const setLease = dialect.prepare((db, p: { seq: number; sender: string; now: number; until: number }) =>
+    db
+      .updateTable('outbox')
+      .set({ sender: p.sender, leased_at: p.now, leased_until: p.until })
+      .where('seq', '=', p.seq),
   )
   const remove = dialect.prepare((db, p: { seq: number }) => db.deleteFrom('outbox').where('seq', '=', p.seq))
 
@@ -92,6 +110,15 @@ export function makeOutbox(dialect: Dialect, deliveries: DeliveryRows, options: 
         body: row.body,
         createdAt: row.created_at,
       }))
+    },
+
+    *lease({ seq, sender, forMs }: LeaseRequest, now: number): Operation<OutboxLease> {
+      const [row] = yield* leased({ seq })
+      if (row === undefined) return { outcome: 'gone' }
+      const leftMs = leftOf(row.leased_at, row.leased_until, now)
+      if (row.sender !== sender && leftMs > 0) return { outcome: 'held', leftMs }
+      yield* setLease({ seq, sender, now, until: now + forMs })
+      return { outcome: 'leased' }
     },
 
     *done(seq: number): Operation<void> {

@@ -107,6 +107,9 @@ export interface OutboxRow {
   createdAt: number
 }
 
+/** `gone`: it has been sent. `held`: another sender has it, for so long at most. */
+export type OutboxLease = { outcome: 'leased' } | { outcome: 'gone' } | { outcome: 'held'; leftMs: number }
+
 /** See `leftOpen`. */
 export interface LeftOpen {
   /** With open members, messages unsent or cancels that providers have still to hear. */

@@ -25,6 +25,7 @@ import type {
   CancelDue,
   LeftOpen,
   ListFilter,
+  OutboxLease,
   OutboxRow,
   Page,
   QueueCounts,
@@ -66,6 +67,7 @@ export type {
   CancelDue,
   LeftOpen,
   ListFilter,
+  OutboxLease,
   OutboxRow,
   Page,
   QueueCounts,
@@ -173,6 +175,8 @@ export interface Store {
 
   /** Oldest unsent row of each of these predictions and each kind. */
   outboxNext(predictionIds: readonly string[]): Promise<OutboxRow[]>
+  /** The row is this sender's alone for so long; its own lease is begun anew. 0 gives it back. */
+  outboxLease(seq: number, sender: string, forMs: number): Promise<OutboxLease>
   outboxDone(seq: number): Promise<void>
   /** Ended predictions with unsent rows that no flight will send: a direct call's, or a discarded one's. */
   outboxOwedBy(processId: string, limit: number): Promise<string[]>

@@ -18,7 +18,19 @@ export interface Tables extends TrackingTables, ValidationTables, DeliveryTables
   jobs: { id: string; creates: number; handle: string | null; cancel_due: number }
   /** `prediction_id` is empty for uploads without a token. */
   files: { name: string; prediction_id: string; created_at: number }
-  outbox: { seq: Generated<number>; prediction_id: string; kind: string; body: string; created_at: number }
+  outbox: OutboxTable
+}
+
+export interface OutboxTable {
+  seq: Generated<number>
+  prediction_id: string
+  kind: string
+  body: string
+  created_at: number
+  /** Whose it is to send while its lease lasts; empty = nobody's yet. */
+  sender: Generated<string>
+  leased_at: number | null
+  leased_until: number | null
 }
 
 export interface OutputTable {
@@ -64,6 +76,8 @@ export interface PredictionTable {
   token: Generated<number>
   /** The process that calls now. */
   holder: string | null
+  /** From one to the other it waits for its next call. */
+  released_at: number | null
   retry_at: number | null
   retry_code: Generated<string>
   run_ms: number | null

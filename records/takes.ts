@@ -2,6 +2,7 @@
 import { ServiceError } from '../contracts/errors.ts'
 import { isTerminal } from '../contracts/statuses.ts'
 import type { Outbox } from './outbox.ts'
+import { leftOf } from './spans.ts'
 import { both, type Dialect, type Operation } from './statement.ts'
 import type { NotTaken, ProcessState, TakeLimits, Taken } from './store.ts'
 import type { PredictionRow } from './tables.ts'
@@ -48,6 +49,7 @@ export function makeTakes(dialect: Dialect, outbox: Outbox) {
           'failures',
           'token',
           'holder',
+          'released_at',
           'retry_at',
           'retry_code',
           'webhook',
@@ -83,20 +85,22 @@ export function makeTakes(dialect: Dialect, outbox: Outbox) {
       .set((of) => ({ token: of('token', '+', 1), holder: null, retry_at: null }))
       .where(dialect.among('id', p.ids)),
   )
-  const letGo = dialect.prepare((db, p: { id: string; token: number; retryAt: number; code: string }) =>
-    db
-      .updateTable('predictions')
-      .set((of) => ({
-        holder: null,
-        retry_at: p.retryAt,
-        retry_code: p.code,
-        failures: of('failures', '+', 1),
-      }))
-      .where('id', '=', p.id)
-      .where('token', '=', p.token)
-      .where('status', '=', 'running')
-      .where('holder', 'is not', null)
-      .returning('id'),
+  const letGo = dialect.prepare(
+    (db, p: { id: string; token: number; now: number; retryAt: number; code: string }) =>
+      db
+        .updateTable('predictions')
+        .set((of) => ({
+          holder: null,
+          released_at: p.now,
+          retry_at: p.retryAt,
+          retry_code: p.code,
+          failures: of('failures', '+', 1),
+        }))
+        .where('id', '=', p.id)
+        .where('token', '=', p.token)
+        .where('status', '=', 'running')
+        .where('holder', 'is not', null)
+        .returning('id'),
   )
 
   return {
@@ -159,7 +163,7 @@ export function makeTakes(dialect: Dialect, outbox: Outbox) {
     },
 
     *release({ id, token, retryInMs, code }: ReleaseRequest, now: number): Operation<boolean> {
-      return (yield* letGo({ id, token, retryAt: now + retryInMs, code })).length > 0
+      return (yield* letGo({ id, token, now, retryAt: now + retryInMs, code })).length > 0
     },
   }
 }
@@ -178,6 +182,7 @@ type Row = Pick<
   | 'failures'
   | 'token'
   | 'holder'
+  | 'released_at'
   | 'retry_at'
   | 'retry_code'
   | 'webhook'
@@ -201,7 +206,7 @@ function judge(request: TakeRequest, row: Row | undefined, at: Circumstances): T
   const { taskTimeoutMs, maxAttempts } = request.limits
   const untilDeadlineMs = row.deadline_at === null ? Number.POSITIVE_INFINITY : row.deadline_at - at.now
   if (untilDeadlineMs <= 0) return { outcome: 'overdue' }
-  const spentMs = row.started_at === null ? 0 : at.now - row.started_at
+  const spentMs = row.started_at === null ? 0 : Math.max(0, at.now - row.started_at)
   const remainingMs = taskTimeoutMs - spentMs
   const token = row.token + 1
   if (row.holder !== null && isInLiveHands(request, row.holder, at)) {
@@ -212,9 +217,8 @@ function judge(request: TakeRequest, row: Row | undefined, at: Circumstances): T
   if (remainingMs <= 0) return { outcome: 'timed_out', token }
   if (row.attempts >= maxAttempts) return { outcome: 'exhausted', token }
   if (row.status === 'pending' && row.sync === 0 && at.paused.has(row.queue)) return { outcome: 'paused' }
-  if (row.retry_at !== null && row.retry_at > at.now) {
-    return { outcome: 'waiting', retryInMs: row.retry_at - at.now, code: row.retry_code }
-  }
+  const retryInMs = leftOf(row.released_at, row.retry_at, at.now)
+  if (retryInMs > 0) return { outcome: 'waiting', retryInMs, code: row.retry_code }
   const { failures, platform, model_name: modelName, model_version: modelVersion } = row
   const times = {
     // The flight ends it at its deadline; only when it has not by then does the call give up by itself.

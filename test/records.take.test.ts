@@ -7,6 +7,7 @@ import {
   flightIds,
   limits,
   newPrediction,
+  probeAt,
   servingStore,
   taken,
 } from './support/stores.ts'
@@ -80,6 +81,29 @@ describeStores('take', (kind) => {
     const answer = await store.take(id!, 'api-1', { ...limits, taskTimeoutMs: 600_000 })
     expect(answer).toEqual({ outcome: 'waiting', retryInMs: expect.any(Number), code: 'platform_busy' })
     expect(answer.outcome === 'waiting' && answer.retryInMs).toBeGreaterThan(0)
+  })
+
+  // PR-18
+  test('a clock that is set back lengthens no wait for a retry', async () => {
+    const place = await kind.place()
+    const store = await servingStore(place)
+    const [id] = await admitted(store)
+    await store.release(id!, await taken(store, id!), 60_000, 'platform_busy')
+    // As far as the row can tell, it is an hour earlier now.
+    await probeAt(place).query(
+      'update predictions set released_at = released_at + 3600000, retry_at = retry_at + 3600000',
+    )
+    expect(await store.take(id!, 'api-1', limits)).toMatchObject({ outcome: 'taken', failures: 1 })
+  })
+
+  test('a budget is no longer than it was given, also where the clock was set back', async () => {
+    const place = await kind.place()
+    const store = await servingStore(place)
+    const [id] = await admitted(store)
+    await store.release(id!, await taken(store, id!), 0, 'platform_busy')
+    await probeAt(place).query('update predictions set started_at = started_at + 3600000')
+    const again = await store.take(id!, 'api-1', limits)
+    expect(again).toMatchObject({ outcome: 'taken', remainingMs: limits.taskTimeoutMs, spentMs: 0 })
   })
 
   test('a retry time that has come gives the prediction out again, with its failures and what is left of the budget', async () => {

@@ -15,6 +15,7 @@ import { deadlines } from './0009-deadlines.ts'
 import { progress } from './0010-progress.ts'
 import { observed } from './0011-observed.ts'
 import { flightStarts } from './0012-flight-starts.ts'
+import { spans } from './0014-spans.ts'
 
 export interface Schema {
   migrations: readonly Migration[]
@@ -40,6 +41,7 @@ export const schema: Schema = {
     progress,
     observed,
     flightStarts,
+    spans,
   ],
   lastRelease: 8,
 }
