@@ -1,5 +1,6 @@
 /** What a process tells of its predictions: counted in its metrics, one log line each. Changes nothing. */
 import type { EndEvent } from './activities/told.ts'
+import type { FlightStart } from './contracts/flights.ts'
 import { flightIdOf, type PlatformName } from './contracts/names.ts'
 import { isTerminal } from './contracts/statuses.ts'
 import type { Logger } from './logging.ts'
@@ -49,6 +50,7 @@ export function makeWorkerReports(parts: ReportParts) {
     onCancelHeard: makeCancelHeard(parts),
     onOperatorCancel: (predictions: number) => metrics.canceled('operator', predictions),
     onOverdue: (predictions: number) => metrics.canceled('deadline', predictions),
+    onRefused: makeRefused(parts),
     onVerdict({ id, verdict, createdAt }: { id: string; verdict: string; createdAt: string }) {
       metrics.validationEnded(verdict, Math.max(0, Date.now() - Date.parse(createdAt)) / 1000)
       log.info({ validation: id, workflow: id, verdict }, 'validation ended')
@@ -67,6 +69,7 @@ export function makeApiReports(parts: ReportParts) {
     onCall: (call: PlatformCall) => reportCall(parts, call, { prediction: call.id }),
     onCancelHeard: makeCancelHeard(parts),
     onFlight: metrics.flightStarted,
+    onRefused: makeRefused(parts),
     onReplay: metrics.idempotentReplay,
     onStreamEnd: metrics.finished,
     onCanceled(id: string): void {
@@ -75,6 +78,14 @@ export function makeApiReports(parts: ReportParts) {
         if (isTerminal(record.status)) metrics.finished({ ...record, status: record.status })
       })
     },
+  }
+}
+
+function makeRefused({ metrics, log }: ReportParts) {
+  return ({ prefix, ids }: FlightStart): void => {
+    metrics.startRefused()
+    const line = { workflow: flightIdOf(prefix), predictions: ids.length }
+    log.error(line, 'Temporal refuses to start an accepted flight; it is asked again each minute')
   }
 }
 

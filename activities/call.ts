@@ -95,7 +95,8 @@ export function makeSteps(deps: CallDeps, lane: Lane, streamer?: string): Steps 
     const left = await outbox?.drain(id)
     if (left === undefined || !left.unknown) return undefined
     if (!left.refused) return { kind: 'wait', open: { id, why: 'outbox', waitMs: left.waitMs } }
-    await untilStored(() => store.discard([id]))
+    const fields = { errorCode: 'task_queue_failed', errorInfo: 'task queue failed' }
+    await untilStored(() => store.transition(id, 'failed', fields, 0))
     return undefined
   }
 

@@ -1,12 +1,14 @@
 /** The first write of a direct call: its record, running and held by this process, before anything is sent. */
 import { withUploadAddress } from '../platforms/inputs.ts'
-import type { Store } from '../records/store.ts'
+import { isInDoubt, type Store } from '../records/store.ts'
+import type { Doubts } from './doubts.ts'
 import { makeFlightIds } from './ids.ts'
 import type { AcceptedRequest } from './predictions.ts'
 import { mismatch, notOpen } from './refusals.ts'
 
 export interface BeginDeps {
   store: Pick<Store, 'begin'>
+  doubts: Pick<Doubts, 'begun'>
   processId: string
   queue: string
   /** The store says that this process is dead: it must exit. */
@@ -21,19 +23,20 @@ export type DirectBegun =
 
 /** Throws `idempotency_mismatch` and what an API that is not open answers. */
 export async function beginDirect(deps: BeginDeps, request: AcceptedRequest): Promise<DirectBegun> {
-  const { store, processId, queue } = deps
+  const { store, doubts, processId, queue } = deps
   const { target, uid, idempotency, trace } = request
   const id = makeFlightIds(1).ids[0]!
   const inputs = withUploadAddress(request.inputs, request.uploadAddress?.(id))
   const { name: modelName, version: modelVersion, platform } = target
-  const begun = await store.begin(
-    {
-      ...{ id, modelName, modelVersion, inputs, uid, queue, platform },
-      ...(idempotency && { idempotency }),
-      ...(trace !== undefined && { trace }),
-    },
-    processId,
-  )
+  const prediction = {
+    ...{ id, modelName, modelVersion, inputs, uid, queue, platform },
+    ...(idempotency && { idempotency }),
+    ...(trace !== undefined && { trace }),
+  }
+  const begun = await store.begin(prediction, processId).catch((error: unknown) => {
+    if (isInDoubt(error)) doubts.begun(id)
+    throw error
+  })
   switch (begun.outcome) {
     case 'begun':
       return { id, token: begun.token, inputs }

@@ -32,7 +32,7 @@ export interface ApiDeps {
   routing: Routing
   /** Throws `platform_unsupported` where there are no settings. */
   platform(name: PlatformName): Platform
-  readiness: Pick<Readiness, 'now'>
+  readiness: Pick<Readiness, 'now' | 'temporalAnswers'>
   metrics: Metrics
   /** Of Temporal's task queues; absent: not measured. */
   queueBacklogs?(): Promise<QueueBacklog[]>

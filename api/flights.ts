@@ -1,21 +1,28 @@
-/** Asynchronous admission: requests that arrive while a start is under way leave together. Owns groups and starts. */
-import { codeOf } from '../contracts/errors.ts'
+/** Asynchronous admission: requests that arrive while a departure is under way leave together. Owns groups and answers. */
 import type { FlightStart } from '../contracts/flights.ts'
-import { flightIdOf, type Lane } from '../contracts/names.ts'
+import { flightIdOf, type Lane, type PlatformName } from '../contracts/names.ts'
 import { isSampled } from '../contracts/trace.ts'
 import { withUploadAddress } from '../platforms/inputs.ts'
-import type { Admitted, ItemAdmitted, NewPrediction, Store } from '../records/store.ts'
-import type { TemporalApi } from '../runtime/temporal/client.ts'
+import {
+  type ItemAdmitted,
+  isInDoubt,
+  type NewFlight,
+  type NewPrediction,
+  type Store,
+} from '../records/store.ts'
 import { inSpan, type SpanSettings } from '../tracing.ts'
+import type { Doubts } from './doubts.ts'
 import type { RunTimes } from './figures.ts'
 import { makeFlightIds } from './ids.ts'
 import type { Accepted, AcceptedRequest } from './predictions.ts'
-import { mismatch, notOpen, notStarted, queueFull } from './refusals.ts'
-import type { SendLater } from './send-later.ts'
+import { orQuiet } from './quiet.ts'
+import { mismatch, notOpen, queueFull } from './refusals.ts'
+import type { Starts } from './starts.ts'
 
 export interface FlightsDeps {
-  store: Store
-  temporal: TemporalApi
+  store: Pick<Store, 'admit'>
+  starts: Starts
+  doubts: Pick<Doubts, 'admitted'>
   runTimes: RunTimes
   processId: string
   /** `TASK_TYPE_NAME`. */
@@ -23,13 +30,9 @@ export interface FlightsDeps {
   maxQueueSize: number
   /** Platform calls at once in one worker process. */
   workerConcurrency: number
-  laneOf(platform: AcceptedRequest['target']['platform']): Lane
-  /** Tells of records that were discarded and have no flight to do so. */
-  sendLater?: SendLater
+  laneOf(platform: PlatformName): Lane
   /** A request was answered with an earlier prediction. */
-  onReplay?(): void
-  /** A flight with so many predictions has started. */
-  onFlight?(predictions: number): void
+  onReplay?: (() => void) | undefined
   /** The store says that this process is dead: it must exit. */
   onDead(): void
 }
@@ -43,14 +46,16 @@ export interface Flights {
 
 /** Above this the activity's payload and the loss of a whole group weigh more than what grouping saves. */
 const maxFlightSize = 200
+/** Of inputs: an admission is one transaction, with a deadline. */
+const maxFlightBytes = 16 * 1024 * 1024
 /** A flight is no more than this much work for one worker process, so that long calls fly alone. */
 const maxFlightWorkMs = 1_000
-const startDeadlineMs = 10_000
+/** A start that Temporal takes longer to answer does not hold up the next group. */
+const startHeadMs = 100
 const shortHeartbeatMs = 2_000
 const longHeartbeatMs = 10_000
 /** Heartbeats are writes in Temporal: calls this many times longer than the timeout may beat more slowly. */
 const heartbeatShare = 5
-const discardPauseMs = 1_000
 
 interface Waiting {
   request: AcceptedRequest
@@ -65,16 +70,16 @@ interface Group {
 }
 
 export function makeFlights(deps: FlightsDeps): Flights {
+  const { starts, doubts } = deps
   const groups = new Map<string, Group>()
   const idle: Array<() => void> = []
-  let started: string[] = []
-  let inFlight = 0
+  let unanswered = 0
 
   function submit(request: AcceptedRequest): Promise<Accepted> {
     return new Promise((resolve, reject) => {
       const group = groupOf(request)
       group.waiting.push({ request, resolve, reject })
-      inFlight++
+      unanswered++
       if (!group.departing) {
         group.departing = true
         // The other requests of this turn of the event loop join; nobody waits for a timer.
@@ -99,76 +104,89 @@ export function makeFlights(deps: FlightsDeps): Flights {
     groups.delete(group.key)
   }
 
-  /** The next flight's members: at most 200, at most a second of work for one process, at least one. */
+  /** The next flight's members: bounded by number, bytes and work for one process, at least one. */
   function takeFlight(waiting: Waiting[]): Waiting[] {
     let workMs = 0
+    let bytes = 0
     let size = 0
     while (size < waiting.length && size < maxFlightSize) {
-      workMs += deps.runTimes.meanRunMs(waiting[size]!.request.target.name) / deps.workerConcurrency
-      if (size > 0 && workMs > maxFlightWorkMs) break
+      const { target, inputs } = waiting[size]!.request
+      workMs += deps.runTimes.meanRunMs(target.name) / deps.workerConcurrency
+      bytes += Buffer.byteLength(inputs)
+      if (size > 0 && (workMs > maxFlightWorkMs || bytes > maxFlightBytes)) break
       size++
     }
     return waiting.splice(0, size)
   }
 
+  /** Admits, answers, starts. Resolves when the next group may leave. */
   async function depart(members: Waiting[]): Promise<void> {
+    let flight: Departed | undefined
     try {
-      const { prefix, ids, items, heartbeatTimeoutMs } = await admit(members)
-      const accepted = ids.filter((_, at) => items[at]?.outcome === 'accepted')
-      members.forEach(({ request }, at) => {
-        const item = items[at]
-        if (item?.outcome === 'accepted') request.onId?.(ids[at]!, flightIdOf(prefix))
-        if (item?.outcome === 'earlier') request.onId?.(item.id)
-      })
-      const refused = accepted.length === 0 ? [] : await start(prefix, accepted, heartbeatTimeoutMs, members)
+      flight = await admit(members)
+      const { ids, items } = flight
       members.forEach((member, at) => {
-        answer(member, ids[at]!, items[at]!, refused)
+        answer(member, ids[at]!, items[at]!)
       })
     } catch (error) {
       for (const member of members) member.reject(error)
     } finally {
-      inFlight -= members.length
-      if (inFlight === 0) for (const wake of idle.splice(0)) wake()
+      unanswered -= members.length
+      if (unanswered === 0) for (const wake of idle.splice(0)) wake()
     }
+    if (flight !== undefined) await orQuiet(start(flight, members), startHeadMs)
   }
 
-  async function admit(members: Waiting[]) {
-    const { target, priority, uid: fairnessKey, streamed } = members[0]!.request
-    const { platform } = target
-    const heartbeatTimeoutMs = heartbeatOf(members)
-    const marks = started
-    started = []
+  async function admit(members: Waiting[]): Promise<Departed> {
     for (;;) {
       const { prefix, ids } = makeFlightIds(members.length)
-      const admitted = await admitAs(prefix, ids, marks).catch((error) => {
-        started.push(...marks)
-        throw error
-      })
-      if (admitted.outcome === 'admitted') return { prefix, ids, items: admitted.items, heartbeatTimeoutMs }
+      const items = members.map(({ request }, at) => newPrediction(ids[at]!, request))
+      const flight = flightOf(prefix, members)
+      const admitted = await admitAs(flight, items)
+      if (admitted.outcome === 'admitted') return { flight, ids, items: admitted.items }
+      starts.drop(prefix)
       if (admitted.outcome === 'process_not_open') {
-        started.push(...marks)
         if (admitted.state === 'dead') deps.onDead()
         throw notOpen(admitted.state)
       }
     }
+  }
 
-    function admitAs(prefix: string, ids: string[], marks: string[]): Promise<Admitted> {
-      return deps.store.admit({
-        processId: deps.processId,
-        queue: deps.queue,
-        maxQueueSize: deps.maxQueueSize,
-        flight: {
-          prefix,
-          platform,
-          lane: deps.laneOf(platform),
-          heartbeatTimeoutMs,
-          priority,
-          fairnessKey,
-          streamed,
-        },
-        items: members.map(({ request }, at) => newPrediction(ids[at]!, request)),
-        started: marks,
-      })
+  async function admitAs(flight: NewFlight, items: NewPrediction[]) {
+    const { processId, queue, maxQueueSize } = deps
+    const started = starts.marks()
+    starts.take(flight.prefix)
+    try {
+      const admitted = await deps.store.admit({ processId, queue, maxQueueSize, flight, items, started })
+      if (admitted.outcome === 'admitted') starts.marksWritten(started)
+      else starts.marksLost(started)
+      return admitted
+    } catch (error) {
+      starts.marksLost(started)
+      // Whoever has a key will ask again; the others have been told that it is not accepted.
+      if (isInDoubt(error)) {
+        const keyless = items.filter(({ idempotency }) => idempotency === undefined)
+        doubts.admitted(
+          flight.prefix,
+          keyless.map(({ id }) => id),
+        )
+      } else starts.drop(flight.prefix)
+      throw error
+    }
+  }
+
+  function flightOf(prefix: string, members: Waiting[]): NewFlight {
+    const { target, priority, uid: fairnessKey, streamed } = members[0]!.request
+    const { platform } = target
+    const lane = deps.laneOf(platform)
+    return {
+      prefix,
+      platform,
+      lane,
+      heartbeatTimeoutMs: heartbeatOf(members),
+      priority,
+      fairnessKey,
+      streamed,
     }
   }
 
@@ -177,93 +195,53 @@ export function makeFlights(deps: FlightsDeps): Flights {
     return Math.round(Math.min(longHeartbeatMs, Math.max(shortHeartbeatMs, longestMs / heartbeatShare)))
   }
 
-  /** Returns the ids that did not fly: the outcome of the start was unknown to the deadline, so they were discarded. */
-  async function start(
-    prefix: string,
-    ids: string[],
-    heartbeatTimeoutMs: number,
-    members: Waiting[],
-  ): Promise<string[]> {
-    const { target, priority, uid, streamed } = members[0]!.request
-    const { platform } = target
-    const lane = deps.laneOf(platform)
-    const deadlines = members.flatMap(({ request }) => request.cancelAfterMs ?? [])
-    const dated = deadlines.length === 0 ? {} : { deadlineInMs: Math.min(...deadlines) }
-    const models = [...new Set(members.map(({ request }) => request.target.name))]
-    try {
-      await inSpan('start flight', startSpanOf(prefix, members), () =>
-        startWithin(startDeadlineMs, {
-          ...{
-            prefix,
-            ids,
-            lane,
-            platform,
-            heartbeatTimeoutMs,
-            models,
-            priority,
-            fairnessKey: uid,
-            ...dated,
-          },
-          streamer: streamed ? deps.processId : undefined,
-        }),
-      )
-      started.push(prefix)
-      deps.onFlight?.(ids.length)
-      return []
-    } catch (error) {
-      if (codeOf(error) !== 'temporal_unavailable') throw error
-      return await discard(ids)
+  function answer({ request, resolve, reject }: Waiting, id: string, item: ItemAdmitted): void {
+    switch (item.outcome) {
+      case 'accepted':
+        request.onId?.(id, flightIdOf(id))
+        resolve({ id })
+        break
+      case 'earlier':
+        request.onId?.(item.id)
+        deps.onReplay?.()
+        resolve({ id: item.id, earlier: true })
+        break
+      case 'full':
+        reject(queueFull())
+        break
+      case 'mismatch':
+        reject(mismatch())
     }
   }
 
-  async function startWithin(deadlineMs: number, flight: FlightStart): Promise<void> {
-    const endMs = performance.now() + deadlineMs
-    for (let pauseMs = 50; ; pauseMs = Math.min(1_000, pauseMs * 2)) {
-      try {
-        await deps.temporal.startFlight(flight, endMs - performance.now())
-        return
-      } catch (error) {
-        if (performance.now() + pauseMs >= endMs) throw error
-        await new Promise((resolve) => setTimeout(resolve, pauseMs))
-      }
+  async function start({ flight, ids, items }: Departed, members: Waiting[]): Promise<void> {
+    const { prefix } = flight
+    const accepted = members.filter((_, at) => items[at]?.outcome === 'accepted')
+    if (accepted.length === 0) {
+      starts.drop(prefix)
+      return
     }
-  }
-
-  async function discard(ids: string[]): Promise<string[]> {
-    try {
-      const flying = new Set(await deps.store.discard(ids))
-      const discarded = ids.filter((id) => !flying.has(id))
-      for (const id of discarded) deps.sendLater?.send(id)
-      return discarded
-    } catch (error) {
-      if (codeOf(error) !== 'store_unavailable') throw error
-      discardLater(ids)
-      return ids
+    const deadlines = accepted.flatMap(({ request }) => request.cancelAfterMs ?? [])
+    const plan: FlightStart = {
+      ...flight,
+      ids: ids.filter((_, at) => items[at]?.outcome === 'accepted'),
+      models: [...new Set(accepted.map(({ request }) => request.target.name))],
+      streamer: flight.streamed ? deps.processId : undefined,
+      deadlineInMs: deadlines.length === 0 ? undefined : Math.min(...deadlines),
     }
-  }
-
-  /** The callers are told 503 now; the records follow as soon as the store is back, or the guard starts the flight. */
-  function discardLater(ids: string[]): void {
-    const timer = setTimeout(() => {
-      discard(ids).catch(() => discardLater(ids))
-    }, discardPauseMs)
-    timer.unref()
-  }
-
-  function answer(member: Waiting, id: string, item: ItemAdmitted, refused: string[]): void {
-    if (item.outcome === 'earlier') {
-      deps.onReplay?.()
-      member.resolve({ id: item.id, earlier: true })
-    } else if (item.outcome === 'full') member.reject(queueFull())
-    else if (item.outcome === 'mismatch') member.reject(mismatch())
-    else if (refused.includes(id)) member.reject(notStarted())
-    else member.resolve({ id })
+    await inSpan('start flight', startSpanOf(prefix, accepted), () => starts.start(plan))
   }
 
   return {
     submit,
-    drained: () => (inFlight === 0 ? Promise.resolve() : new Promise((resolve) => idle.push(resolve))),
+    drained: () => (unanswered === 0 ? Promise.resolve() : new Promise((resolve) => idle.push(resolve))),
   }
+}
+
+interface Departed {
+  flight: NewFlight
+  ids: string[]
+  items: ItemAdmitted[]
 }
 
 /** A flight belongs to the first of its members' traces that is recorded, and is linked with the others. */

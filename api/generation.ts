@@ -5,6 +5,7 @@ import { isTerminal, type TerminalStatus } from '../contracts/statuses.ts'
 import { textOf } from '../contracts/streamed-text.ts'
 import type { Platform } from '../platforms/platform.ts'
 import type { HeldCalls, Store, StoredPrediction, TerminalWaiter } from '../records/store.ts'
+import type { BeginDeps } from './begin-direct.ts'
 import { makeDirectGenerations } from './direct-generation.ts'
 import { makeJobGenerations } from './job-generation.ts'
 import { errorOfRecord } from './outcome.ts'
@@ -12,7 +13,7 @@ import type { Accepted, AcceptedRequest } from './predictions.ts'
 import type { SendLater } from './send-later.ts'
 
 export interface GenerationDeps {
-  store: Pick<Store, 'begin' | 'transition' | 'get' | 'jobOf' | 'discard'>
+  store: Pick<Store, 'begin' | 'transition' | 'get' | 'jobOf'>
   held: HeldCalls
   waiter: TerminalWaiter
   processId: string
@@ -29,6 +30,7 @@ export interface GenerationDeps {
   mirror?: SendLater | undefined
   /** The store says that this process is dead: it must exit. */
   onDead(): void
+  doubts: BeginDeps['doubts']
   /** A record that this process has ended. */
   onEnd?(record: StoredPrediction & { status: TerminalStatus }): void
   /** A request was answered with an earlier prediction; `submit` tells of its own. */

@@ -14,10 +14,10 @@ import { type Generation, leftText } from './generation.ts'
 import { errorOfRecord } from './outcome.ts'
 import type { Accepted, AcceptedRequest } from './predictions.ts'
 import { orQuiet, quiet } from './quiet.ts'
-import { notStarted } from './refusals.ts'
+import { withdrawUntaken } from './withdraw.ts'
 
 export interface JobGenerationDeps {
-  store: Pick<Store, 'transition' | 'get' | 'jobOf' | 'discard'>
+  store: Pick<Store, 'transition' | 'get' | 'jobOf'>
   waiter: TerminalWaiter
   taskTimeoutMs: number
   queueAllowanceMs: number
@@ -47,7 +47,8 @@ export function makeJobGenerations(deps: JobGenerationDeps) {
     return earlier ? { earlier: id } : generate(platform, request, id)
   }
 
-  function generate(platform: JobPlatform, { target }: AcceptedRequest, id: string): Generation {
+  function generate(platform: JobPlatform, request: AcceptedRequest, id: string): Generation {
+    const { target } = request
     const { maxStoredLength = mostStoredText } = deps
     const left = new AbortController()
     /** The record is terminal, by whatever hand. */
@@ -67,7 +68,7 @@ export function makeJobGenerations(deps: JobGenerationDeps) {
     async function* pieces(): AsyncGenerator<string> {
       const watched = waiter.waitFor(id, longestMs, left.signal)
       watched.then((ended) => ended && over.abort()).catch(() => undefined)
-      const job = await created(id, left.signal)
+      const job = await created(id, request, left.signal)
       const startedMs = performance.now()
       const call = { target, signal, remainingMs: longestMs }
       let isBroken = false
@@ -139,7 +140,7 @@ export function makeJobGenerations(deps: JobGenerationDeps) {
   }
 
   /** The job, once the flight has made it. Throws why there is none. */
-  async function created(id: string, left: AbortSignal): Promise<JobHandle> {
+  async function created(id: string, request: AcceptedRequest, left: AbortSignal): Promise<JobHandle> {
     const untakenAtMs = performance.now() + deps.queueAllowanceMs
     for (let pauseMs = firstLookMs; ; pauseMs = Math.min(longestLookMs, pauseMs * 1.5)) {
       const stored = await untilStored(() => store.jobOf(id))
@@ -147,14 +148,8 @@ export function makeJobGenerations(deps: JobGenerationDeps) {
       const ended = await waiter.waitFor(id, pauseMs, left)
       if (left.aborted) throw canceled()
       if (ended !== undefined) await endedRecord(id, 0, left)
-      if (performance.now() > untakenAtMs && (await withdrawn(id))) throw notStarted()
+      if (performance.now() > untakenAtMs) await withdrawUntaken(store, id, request)
     }
-  }
-
-  /** Who listens does not wait for a place in a queue: not taken up in time, it is withdrawn. */
-  async function withdrawn(id: string): Promise<boolean> {
-    const record = await untilStored(() => store.get(id))
-    return record?.status === 'pending' && (await untilStored(() => store.discard([id]))).length === 0
   }
 
   /** The record, succeeded; throws the error of any other end. */

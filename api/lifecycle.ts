@@ -7,13 +7,15 @@ import type { CallPlatform, Platform } from '../platforms/platform.ts'
 import type { HeldCalls, OutboxSender, Store, TerminalWaiter } from '../records/store.ts'
 import { openTemporalApi, type TemporalApiOptions } from '../runtime/temporal/client.ts'
 import { type DirectDeps, makeDirectCalls } from './direct.ts'
+import { makeDoubts } from './doubts.ts'
 import { makeRunTimes } from './figures.ts'
-import { type FlightsDeps, makeFlights } from './flights.ts'
+import { makeFlights } from './flights.ts'
 import { type GenerationDeps, type Generations, makeGenerations } from './generation.ts'
 import type { PredictionService } from './predictions.ts'
 import { orQuiet, quiet } from './quiet.ts'
 import { makeSendLater } from './send-later.ts'
 import { makePredictionService, type ServiceDeps } from './service.ts'
+import { makeStarts, type StartsDeps } from './starts.ts'
 
 export interface LifecycleOptions {
   store: Store
@@ -37,7 +39,8 @@ export interface LifecycleOptions {
   onStreamEnd?: GenerationDeps['onEnd']
   /** A request was answered with an earlier prediction. */
   onReplay?(): void
-  onFlight?: FlightsDeps['onFlight']
+  onFlight?: StartsDeps['onFlight']
+  onRefused?: StartsDeps['onRefused']
   /** Of the direct calls of this process. */
   onCall?: DirectDeps['onCall']
   onCancelHeard?: DirectDeps['onCancelHeard']
@@ -55,8 +58,10 @@ export interface Lifecycle {
   queueBacklogs(): Promise<QueueBacklog[]>
   /** Resolves when the guard has opened this process for the first time. */
   opened: Promise<void>
-  /** Throws while Temporal, the store or the guard is missing; for `/ready`. */
-  check(): Promise<void>
+  /** Throws while the store is missing, or the guard has not opened this process yet; for `/ready`. */
+  ready(): Promise<void>
+  /** Throws while Temporal does not answer. */
+  pingTemporal(): Promise<void>
   /** Admits nothing more and lets what it answers itself end. The process is still the holder of what its workers run. */
   drain(): Promise<void>
 }
@@ -68,6 +73,8 @@ const longestPauseMs = 2_000
 /** A guard that an operator terminated is started again within this time. */
 const guardCheckMs = 15_000
 const longestGuardStartMs = 1_000
+/** What Temporal or the store has not answered by then is the guard's. */
+const leftToGuardMs = 2_000
 const pingDeadlineMs = 2_500
 
 export function startLifecycle(options: LifecycleOptions): Lifecycle {
@@ -84,17 +91,18 @@ export function startLifecycle(options: LifecycleOptions): Lifecycle {
   const outbox = options.makeOutbox?.((id) => temporal.startDelivery({ id }))
   const sendLater = outbox && makeSendLater(outbox)
   const mirror = outbox?.mirrors ? sendLater : undefined
-  const shared = { store, processId, queue, onDead: options.onDead }
+  const { onFlight, onRefused } = options
+  const starts = makeStarts({ store, temporal, processId, onFlight, onRefused })
+  const doubts = makeDoubts({ store, starts, processId, queue })
+  const shared = { store, processId, queue, doubts, onDead: options.onDead }
   const flights = makeFlights({
     ...shared,
-    temporal,
+    starts,
     runTimes: makeRunTimes(store),
     maxQueueSize: options.maxQueueSize,
     workerConcurrency: options.workerConcurrency,
     laneOf,
-    ...(sendLater !== undefined && { sendLater }),
-    ...(options.onReplay !== undefined && { onReplay: options.onReplay }),
-    ...(options.onFlight && { onFlight: options.onFlight }),
+    onReplay: options.onReplay,
   })
   const direct = makeDirectCalls({
     ...shared,
@@ -171,8 +179,9 @@ export function startLifecycle(options: LifecycleOptions): Lifecycle {
     generations,
     queueBacklogs: () => temporal.backlogs(),
     opened: opened.promise,
-    async check() {
-      await Promise.all([temporal.ping(pingDeadlineMs), pingStore()])
+    pingTemporal: () => temporal.ping(pingDeadlineMs),
+    async ready() {
+      await pingStore()
       if (!isOpen)
         throw new ServiceError('temporal_unavailable', 'the guard of this process does not run yet')
     },
@@ -194,6 +203,7 @@ export function startLifecycle(options: LifecycleOptions): Lifecycle {
     await Promise.race([guarding, delay(longestGuardStartMs)])
     if (await registered) await store.closeProcess(processId)
     await Promise.all([flights.drained(), direct.drained(), generations.drained()])
+    await Promise.all([starts.stop(leftToGuardMs), doubts.stop(leftToGuardMs)])
     sendLater?.stop()
     await temporal.close()
   }

@@ -91,7 +91,11 @@ export async function startApi(config: ApiConfig, parts: ApiParts): Promise<Runn
     onDead: parts.onDead,
     warn: (text) => log.warn(text),
   })
-  const readiness = watchReadiness(() => lifecycle.check())
+  const readiness = watchReadiness({
+    ready: lifecycle.ready,
+    temporal: lifecycle.pingTemporal,
+    onTemporal: metrics.temporalAnswers,
+  })
   const app = makeApp(
     {
       service: lifecycle.service,

@@ -7,10 +7,20 @@ import type { HttpServer } from './server.ts'
 export interface Readiness {
   /** The reason against it, or undefined. */
   now(): ServiceError | undefined
+  /** False: what is accepted waits for Temporal. Requests are welcome all the same. */
+  temporalAnswers(): boolean
   /** Not ready from now on, for good: the process is on its way out. */
   drain(): void
   /** Ends the checks. */
   stop(): void
+}
+
+export interface ReadinessChecks {
+  /** Throws while something is missing without which nothing can be accepted; its error's code says what. */
+  ready(): Promise<void>
+  /** Throws while Temporal does not answer. */
+  temporal(): Promise<void>
+  onTemporal?: ((answers: boolean) => void) | undefined
 }
 
 export interface ReadinessOptions {
@@ -19,30 +29,44 @@ export interface ReadinessOptions {
   limitMs?: number
 }
 
-/** `check` throws while something is missing; its error's code says what. */
-export function watchReadiness(check: () => Promise<void>, options: ReadinessOptions = {}): Readiness {
+export function watchReadiness(checks: ReadinessChecks, options: ReadinessOptions = {}): Readiness {
   const { everyMs = 2_000, limitMs = 3_000 } = options
   const stopping = new AbortController()
   let draining = false
   let missing: ServiceError | undefined = new ServiceError('temporal_unavailable', 'not ready yet: starting')
 
+  let temporalAnswers = true
+
+  async function askTemporal(): Promise<void> {
+    const failed = () => false
+    const answer = await orQuiet(
+      checks.temporal().then(() => true, failed),
+      limitMs,
+    )
+    temporalAnswers = answer === true
+    checks.onTemporal?.(temporalAnswers)
+  }
+
   async function once(): Promise<void> {
     try {
-      if ((await orQuiet(check(), limitMs)) === quiet)
-        throw new ServiceError('temporal_unavailable', 'the check took too long')
+      if ((await orQuiet(checks.ready(), limitMs)) === quiet)
+        throw new ServiceError('store_unavailable', 'the check took too long')
       missing = undefined
     } catch (error) {
       const code = codeOf(error)
       missing =
         code === 'store_unavailable'
           ? new ServiceError(code, 'not ready: the store is unavailable')
-          : new ServiceError('temporal_unavailable', 'not ready: Temporal is unavailable')
+          : new ServiceError(
+              'temporal_unavailable',
+              'not ready: this process has never been opened by its guard',
+            )
     }
   }
 
   async function keepChecking(): Promise<void> {
     while (!stopping.signal.aborted) {
-      await once()
+      await Promise.all([once(), askTemporal()])
       await delay(everyMs, undefined, { signal: stopping.signal, ref: false }).catch(() => undefined)
     }
   }
@@ -50,6 +74,7 @@ export function watchReadiness(check: () => Promise<void>, options: ReadinessOpt
 
   return {
     now: () => (draining ? new ServiceError('draining', 'the service is shutting down') : missing),
+    temporalAnswers: () => temporalAnswers,
     drain() {
       draining = true
     },

@@ -7,7 +7,7 @@ import type { TemporalApi } from '../runtime/temporal/client.ts'
 import type { DirectCalls } from './direct.ts'
 import type { Flights } from './flights.ts'
 import type { AcceptedRequest, PredictionService } from './predictions.ts'
-import { notStarted } from './refusals.ts'
+import { withdrawUntaken } from './withdraw.ts'
 
 export interface ServiceDeps {
   store: Store
@@ -35,8 +35,7 @@ export function makePredictionService(deps: ServiceDeps): PredictionService {
   async function flyAndWait(request: AcceptedRequest): Promise<StoredPrediction> {
     const { id } = await flights.submit({ ...request, sync: true })
     if ((await waiter.waitFor(id, queueAllowanceMs)) === undefined) {
-      const record = await store.get(id)
-      if (record?.status === 'pending' && (await store.discard([id])).length === 0) throw notStarted()
+      await withdrawUntaken(store, id, request)
       await waiter.waitFor(id, deps.taskTimeoutMs)
     }
     const record = await store.get(id)

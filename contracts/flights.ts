@@ -91,9 +91,12 @@ export interface OverdueReport {
 }
 
 export interface SettleReport {
+  /** Nothing was done: the process lives. */
+  alive?: boolean
   /** Sync predictions that ended `failed`, because the process that called is gone. */
   interrupted: number
-  flights: FlightStart[]
+  /** Flights that it has admitted wait to be started. */
+  unstarted?: boolean
   /** Outbox rows of the process's sync records that could not be sent yet. */
   outboxDue: number
 }
@@ -113,10 +116,10 @@ export interface GuardActivities {
   openProcess(processId: string): Promise<boolean>
   /** Returns when the process is gone (dead) or has closed after draining. Heartbeats. */
   watchProcess(processId: string): Promise<void>
-  /** Ends the sync records of a dead process and names the flights to be started for it. */
+  /** Ends the sync records of a dead process and wakes the flights whose calls it held. */
   settleProcess(processId: string): Promise<SettleReport>
-  /** The guard has started these flights. */
-  markStarted(prefixes: string[]): Promise<void>
+  /** Starts the flights that nobody has confirmed as started; `refused`: Temporal takes no start of so many. Heartbeats. */
+  startUnstarted(processId: string): Promise<{ refused: number }>
 }
 
 export interface RetentionActivities {

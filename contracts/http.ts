@@ -25,6 +25,14 @@ export const Problem = z
 
 export const TaskId = z.object({ id: z.string() }).meta({ id: 'TaskId' })
 export const Message = z.object({ message: z.literal('API OK') }).meta({ id: 'Message' })
+
+/** Answer of `/ready`. */
+export const Ready = Message.extend({
+  temporal: z
+    .literal('unavailable')
+    .optional()
+    .meta({ description: 'Temporal does not answer: what is accepted now runs when it is back' }),
+}).meta({ id: 'Ready' })
 export const QueueInfo = z.object({ info: z.string() }).meta({ id: 'QueueInfo' })
 export const QueueSize = z.object({ queue_size: z.number().int() }).meta({ id: 'QueueSize' })
 export const DeletedTasks = z

@@ -1,11 +1,15 @@
 /** What is counted of work beside the predictions: webhook deliveries, validations. */
-import { Counter, Histogram, type Registry } from 'prom-client'
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
 import { verdicts } from '../contracts/validation-verdict.ts'
 
 export interface BackgroundMetrics {
   /** One try; `waiting` = it is tried again. */
   delivery(outcome: string): void
   validationEnded(verdict: string, seconds: number): void
+  /** Whether Temporal answers this process. */
+  temporalAnswers(answers: boolean): void
+  /** Temporal takes no start of a flight that was accepted. */
+  startRefused(): void
 }
 
 const minutes = [5, 15, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200]
@@ -29,10 +33,24 @@ export function makeBackgroundMetrics(registers: Registry[]): BackgroundMetrics 
     buckets: minutes,
     registers,
   })
+  const temporal = new Gauge({
+    name: 'temporal_available',
+    help: '1 while Temporal answers this API; at 0 what is accepted waits for it',
+    registers,
+  })
+  // Only who asks has a value.
+  temporal.remove()
+  const refusedStarts = new Counter({
+    name: 'flight_starts_refused_total',
+    help: 'Flights that were accepted and that Temporal refuses to start: a fault of Perdure',
+    registers,
+  })
   // Shown from the start: a rate of nothing is 0, not absent.
   for (const outcome of ['succeeded', 'waiting', 'failed', 'gone']) deliveries.inc({ outcome }, 0)
   for (const verdict of verdicts) validations.inc({ verdict }, 0)
   return {
+    temporalAnswers: (answers) => temporal.set(answers ? 1 : 0),
+    startRefused: () => refusedStarts.inc(),
     delivery: (outcome) => deliveries.inc({ outcome }),
     validationEnded(verdict, seconds) {
       validations.inc({ verdict })

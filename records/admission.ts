@@ -1,5 +1,7 @@
-/** How records begin: admit, begin, discard. Owns the exact queue limit and idempotency keys; starts nothing. */
+/** How records begin: admit, begin, and what becomes of them when nobody heard of it. Owns the exact queue limit and
+ * idempotency keys; starts nothing. */
 import { flightIdOf, type Lane, type PlatformName } from '../contracts/names.ts'
+import type { Ordered } from './delivery-rows.ts'
 import type { Keyed, makeIdempotency } from './idempotency.ts'
 import type { Outbox } from './outbox.ts'
 import { columns, type NewRow, rowOf } from './rows.ts'
@@ -8,7 +10,19 @@ import type { Admission, Admitted, Begun, ItemAdmitted, NewSyncPrediction, Proce
 
 type Idempotency = ReturnType<typeof makeIdempotency>
 
-export const discardedText = 'task queue failed'
+/** Inherited text of a record whose caller was told that it is not accepted. */
+export const withdrawnText = 'task queue failed'
+const unheardText = 'the record store did not answer in time, and nothing was called'
+
+export interface DoubtRequest {
+  queue: string
+  ids: readonly string[]
+}
+
+export interface AbandonRequest {
+  processId: string
+  ids: readonly string[]
+}
 
 export interface BeginRequest {
   prediction: NewSyncPrediction
@@ -104,26 +118,68 @@ export function makeAdmission(dialect: Dialect, outbox: Outbox, keys: Idempotenc
   const insertInputs = dialect.prepare((db, p: { id: string; inputs: string }) =>
     db.insertInto('prediction_inputs').values({ id: p.id, inputs: p.inputs }),
   )
-  const failWaiting = dialect.prepare((db, p: { ids: string; now: number }) =>
+  // A token above 0 says that somebody has taken it: whoever has wins.
+  const failUntaken = dialect.prepare((db, p: { ids: string; now: number }) =>
     db
       .updateTable('predictions')
       .set({
         status: 'failed',
-        error_info: discardedText,
+        error_info: withdrawnText,
         error_code: 'task_queue_failed',
         ended_at: p.now,
       })
       .where(dialect.among('id', p.ids))
       .where('status', '=', 'pending')
+      .where('token', '=', 0)
+      .where((is) =>
+        is.not(
+          is.exists(
+            is
+              .selectFrom('idempotency_keys')
+              .select('key')
+              .whereRef('idempotency_keys.prediction_id', '=', 'predictions.id'),
+          ),
+        ),
+      )
       .returning(['id', 'webhook']),
   )
-  const notDiscarded = dialect.prepare((db, p: { ids: string }) =>
+  /** Waits for a transaction that has inserted the same id, then does nothing if that was committed. */
+  const occupy = dialect.prepare((db, p: { id: string; now: number }) =>
     db
-      .selectFrom('predictions')
-      .select('id')
-      .where(dialect.among('id', p.ids))
-      .where((is) => is.or([is('status', '!=', 'failed'), is('error_code', '!=', 'task_queue_failed')])),
+      .insertInto('predictions')
+      .values({
+        ...{ id: p.id, model_name: '', model_version: '', status: 'failed', platform: 'v2' },
+        ...{ created_at: p.now, ended_at: p.now, queue: '', queue_num: 0, queue_id: '', uid: '' },
+      })
+      .onConflict((conflict) => conflict.column('id').doNothing())
+      .returning('id'),
   )
+  const vacate = dialect.prepare((db, p: { id: string }) =>
+    db.deleteFrom('predictions').where('id', '=', p.id),
+  )
+  const failBegun = dialect.prepare((db, p: { id: string; holder: string; now: number }) =>
+    db
+      .updateTable('predictions')
+      .set({
+        status: 'failed',
+        error_info: unheardText,
+        error_code: 'store_unavailable',
+        ended_at: p.now,
+        holder: null,
+      })
+      .where('id', '=', p.id)
+      .where('status', '=', 'running')
+      .where('holder', '=', p.holder)
+      .returning(['id', 'webhook']),
+  )
+
+  function* ended(rows: readonly Ordered[], now: number): Operation<void> {
+    yield* outbox.changed(
+      rows.map(({ id }) => id),
+      now,
+    )
+    yield* outbox.happened('completed', rows, now)
+  }
 
   return {
     /** Four round trips, six with keys, however many the items are: other APIs wait for the lock. */
@@ -141,18 +197,19 @@ export function makeAdmission(dialect: Dialect, outbox: Outbox, keys: Idempotenc
           ),
         ),
       )
-      if (process?.state !== 'open')
-        return { outcome: 'process_not_open', state: process?.state ?? 'unknown' }
       const repeated = new Map(knownRows.map((row) => [row.id, row]))
       // An answer that was lost is asked again with the same ids; anything else with this prefix is chance.
       const ours = sameFlight?.process_id === processId && repeated.size > 0
       if (!ours && (sameFlight !== undefined || repeated.size > 0)) return { outcome: 'collision' }
+      // What was committed is answered whatever has become of the process; only what is new needs it open.
+      const isOpen = process?.state === 'open'
+      if (!isOpen && !ours) return { outcome: 'process_not_open', state: process?.state ?? 'unknown' }
 
       const fresh = items.filter(({ id }) => !repeated.has(id))
       const earlier = yield* keys.known(fresh, now)
       const unclaimed = fresh.filter(({ id }) => !earlier.has(id))
       const waiting = counted?.waiting ?? 0
-      const fitting = fittingOf(unclaimed, admission.maxQueueSize - waiting)
+      const fitting = fittingOf(unclaimed, isOpen ? admission.maxQueueSize - waiting : 0)
       for (const [id, lost] of yield* keys.take(fitting, now)) earlier.set(id, lost)
       const accepted = fitting.filter(({ id }) => !earlier.has(id))
       const queueNums = new Map(accepted.map(({ id }, at) => [id, waiting + at]))
@@ -225,19 +282,27 @@ export function makeAdmission(dialect: Dialect, outbox: Outbox, keys: Idempotenc
       )
       return requests.map(({ prediction, processId }): Begun => {
         const state = states.get(processId) ?? 'unknown'
+        const token = repeated.get(prediction.id)
+        if (token !== undefined) return { outcome: 'begun', token }
         if (state !== 'open') return { outcome: 'process_not_open', state }
-        return earlier.get(prediction.id) ?? { outcome: 'begun', token: repeated.get(prediction.id) ?? 1 }
+        return earlier.get(prediction.id) ?? { outcome: 'begun', token: 1 }
       })
     },
 
-    *discard(predictionIds: readonly string[], now: number): Operation<string[]> {
-      const ids = JSON.stringify(predictionIds)
-      const rows = yield* failWaiting({ ids, now })
-      const failed = rows.map((row) => row.id)
-      yield* keys.free(failed)
-      yield* outbox.changed(failed, now)
-      yield* outbox.happened('completed', rows, now)
-      return (yield* notDiscarded({ ids })).map((row) => row.id)
+    /** A transaction in doubt holds the lock to its end: whatever it was to write is there now, or never will be. */
+    *settleDoubt({ queue, ids }: DoubtRequest, now: number): Operation<void> {
+      yield* dialect.admitAlone(queue)
+      const rows = yield* failUntaken({ ids: JSON.stringify(ids), now })
+      yield* ended(rows, now)
+    },
+
+    /** Direct calls whose callers were told 503 and that this process will not make. */
+    *abandonBegun({ processId: holder, ids }: AbandonRequest, now: number): Operation<void> {
+      const occupied = (yield* together(ids.map((id) => occupy({ id, now })))).flat()
+      yield* together(occupied.map(({ id }) => vacate({ id })))
+      const failed = (yield* together(ids.map((id) => failBegun({ id, holder, now })))).flat()
+      yield* keys.free(failed.map(({ id }) => id))
+      yield* ended(failed, now)
     },
 
     *markStarted(prefixes: readonly string[]): Operation<void> {

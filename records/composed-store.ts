@@ -1,5 +1,5 @@
 /** The store over any engine: names each write's kind and keys, adds process life. Holds no SQL. */
-import { type BeginRequest, makeAdmission } from './admission.ts'
+import { type AbandonRequest, type BeginRequest, type DoubtRequest, makeAdmission } from './admission.ts'
 import { makeDeliveryRows, makeDeliveryStore } from './delivery-rows.ts'
 import { makeEndings, type TransitionRequest } from './endings.ts'
 import { makeFigures } from './figures.ts'
@@ -19,6 +19,7 @@ import type { Admission, Begun, NewTask, ProcessRole, Progress, Store, TaskChang
 import { makeTakes, type ReleaseRequest, type TakeRequest } from './takes.ts'
 import { makeTasks } from './tasks.ts'
 import { makeTrackingStore } from './tracking-rows.ts'
+import { makeUnstarted, type UnstartedRequest } from './unstarted.ts'
 import { makeValidationStore } from './validation-rows.ts'
 import { startWatchdog, type WatchdogOptions } from './watchdog.ts'
 
@@ -59,6 +60,7 @@ export function composeStore(
   const takes = makeTakes(dialect, outbox)
   const jobs = makeJobs(dialect)
   const endings = makeEndings(dialect, outbox, jobs)
+  const unstartedFlights = makeUnstarted(dialect, endings)
   const progress = makeProgress(dialect, outbox)
   const queues = makeQueues(dialect)
   const figures = makeFigures(dialect)
@@ -94,10 +96,8 @@ export function composeStore(
     keys: ownId,
     run: endings.transition,
   }
-  const discard = sideBySide(
-    (ids: readonly string[]) => ids,
-    (ids, now) => admission.discard(ids, now),
-  )
+  const settleDoubt = oneByOne(everything, (r: DoubtRequest, now) => admission.settleDoubt(r, now))
+  const abandonBegun = oneByOne(everything, (r: AbandonRequest, now) => admission.abandonBegun(r, now))
   const cancel = sideBySide(
     (id: string) => [id],
     (id, now) => endings.cancel(id, now),
@@ -120,6 +120,7 @@ export function composeStore(
   const settle = oneByOne(everything, (r: { processId: string; errorInfo: string }, now) =>
     endings.settle(r.processId, r.errorInfo, now),
   )
+  const unstarted = oneByOne(everything, (r: UnstartedRequest, now) => unstartedFlights.page(r, now))
   const markStarted = soft(sideBySide(none, (prefixes: readonly string[]) => admission.markStarted(prefixes)))
   const beginJob = sideBySide(ownId<{ id: string; token: number }>, (r) => jobs.begin(r.id, r.token))
   const jobCreated = sideBySide(ownId<{ id: string; handle: string }>, (r) => jobs.created(r.id, r.handle))
@@ -178,11 +179,12 @@ export function composeStore(
     },
 
     admit: (request) => engine.write(admit, request),
+    settleDoubt: (queue, ids) => engine.write(settleDoubt, { queue, ids }),
     begin: (prediction, processId) => engine.write(begin, { prediction, processId }),
+    abandonBegun: (processId, ids) => engine.write(abandonBegun, { processId, ids }),
     take: (id, processId, limits, again = false) => engine.write(take, { id, processId, limits, again }),
     release: (id, token, retryInMs, code) => engine.write(release, { id, token, retryInMs, code }),
     transition: (id, to, fields, token) => engine.write(transition, { id, to, fields, token }),
-    discard: (ids) => engine.write(discard, ids),
     cancel: (id) => engine.write(cancel, id),
     endOverdue: (ids) => engine.write(endOverdue, ids),
     progress: (id, token, seen) => engine.write(note, { id, token, progress: seen }),
@@ -201,6 +203,8 @@ export function composeStore(
     meanRunMs: (modelName) => engine.read(() => queues.meanRunMs(modelName)),
 
     settle: (processId, errorInfo) => engine.write(settle, { processId, errorInfo }),
+    unstarted: (processId, after) => engine.write(unstarted, { processId, after }),
+    flightsHeldBy: (processId) => engine.read(() => queues.flightsHeldBy(processId)),
     markStarted: (prefixes) => engine.write(markStarted, prefixes),
 
     beginJob: (id, token) => engine.write(beginJob, { id, token }),

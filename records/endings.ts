@@ -1,13 +1,10 @@
 /** How records end: transition, cancel, delete pending, settle. Terminal statuses absorb; the first write wins. */
-import { ServiceError } from '../contracts/errors.ts'
-import type { FlightStart } from '../contracts/flights.ts'
 import { isTerminal, type TerminalStatus } from '../contracts/statuses.ts'
 import type { Ordered } from './delivery-rows.ts'
 import type { Jobs } from './jobs.ts'
 import type { Outbox } from './outbox.ts'
 import { type Dialect, type Operation, together } from './statement.ts'
-import type { CancelResult, Overdue, TransitionFields, TransitionResult } from './store.ts'
-import { flightsFrom } from './unstarted.ts'
+import type { CancelResult, Overdue, Settled, TransitionFields, TransitionResult } from './store.ts'
 
 export interface TransitionRequest {
   id: string
@@ -15,6 +12,8 @@ export interface TransitionRequest {
   fields: TransitionFields
   token: number | undefined
 }
+
+export type Endings = ReturnType<typeof makeEndings>
 
 export function makeEndings(dialect: Dialect, outbox: Outbox, jobs: Jobs) {
   const standing = dialect.prepare((db, p: { ids: string }) =>
@@ -107,18 +106,6 @@ export function makeEndings(dialect: Dialect, outbox: Outbox, jobs: Jobs) {
       .where('flight', 'is', null)
       .where('status', '=', 'running')
       .returning(['id', 'webhook']),
-  )
-  const unstarted = dialect.prepare((db, p: { processId: string }) =>
-    db
-      .selectFrom('flights')
-      .innerJoin('predictions', 'predictions.flight', 'flights.prefix')
-      .select(['prefix', 'process_id', 'flights.platform', 'lane', 'heartbeat_timeout_ms'])
-      .select(['priority', 'fairness_key', 'streamed'])
-      .select(['predictions.id', 'model_name', 'deadline_at'])
-      .where('process_id', '=', p.processId)
-      .where('started', '=', 0)
-      .where('status', 'in', ['pending', 'running'])
-      .orderBy('seq'),
   )
 
   /** Why a prediction has not begun by its deadline: the state of its queue. */
@@ -215,19 +202,12 @@ export function makeEndings(dialect: Dialect, outbox: Outbox, jobs: Jobs) {
       return { deleted: rows.length, pending: Math.max(pending, rows.length) }
     },
 
-    *settle(
-      processId: string,
-      errorInfo: string,
-      now: number,
-    ): Operation<{ interrupted: number; flights: FlightStart[] }> {
+    *settle(processId: string, errorInfo: string, now: number): Operation<Settled> {
       const [process] = yield* processState({ id: processId })
-      if (process !== undefined && process.state !== 'dead') {
-        throw new ServiceError('conflict', 'Only a dead process can be settled')
-      }
+      if (process !== undefined && process.state !== 'dead') return { isAlive: true, interrupted: 0 }
       const interrupted = yield* interrupt({ holder: processId, errorInfo, now })
       yield* ended(interrupted, now)
-      const flights = flightsFrom(yield* unstarted({ processId }), now)
-      return { interrupted: interrupted.length, flights }
+      return { isAlive: false, interrupted: interrupted.length }
     },
   }
 }

@@ -20,7 +20,7 @@ export interface WriteKind<Request, Result> {
 }
 
 export interface Engine {
-  /** Atomic. Rejects with `store_unavailable` at the deadline, having written nothing. */
+  /** Atomic. Rejects with `store_unavailable` at the deadline, having written nothing unless it is `isInDoubt`. */
   write<Request, Result>(kind: WriteKind<Request, Result>, request: Request): Promise<Result>
   read<Result>(ask: () => Operation<Result>): Promise<Result>
   close(): Promise<void>
@@ -33,6 +33,8 @@ export interface Entry {
   bytes: number
   /** On the monotonic clock. */
   deadline: number
+  /** A commit with it was sent and not answered. */
+  doubt?: unknown
   resolve(result: unknown): void
   reject(error: unknown): void
 }

@@ -57,16 +57,10 @@ export function makeOutbox(dialect: Dialect, deliveries: DeliveryRows, options: 
     db
       .selectFrom('outbox')
       .innerJoin('predictions', 'predictions.id', 'outbox.prediction_id')
-      .leftJoin('flights', 'flights.prefix', 'predictions.flight')
       .select('prediction_id')
       .distinct()
       .where('predictions.status', 'not in', ['pending', 'running'])
-      .where((is) =>
-        is.or([
-          is('owner', '=', p.processId),
-          is.and([is('flights.process_id', '=', p.processId), is('flights.started', '=', 0)]),
-        ]),
-      )
+      .where('owner', '=', p.processId)
       .limit(p.limit),
   )
 

@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Pool, PoolClient, QueryResult } from 'pg'
 import type { Engine, Entry } from './group.ts'
 import { isLasting, storeUnavailable } from './group.ts'
+import { CommitInDoubt } from './in-doubt.ts'
 import { failureOf, isPassing, PassingFailure } from './postgres-failures.ts'
 import { type Ask, type Operation, postgresClock } from './statement.ts'
 import { type Tell, type TransactionRules, transaction } from './transaction.ts'
@@ -88,9 +89,15 @@ async function drive<Result>(
     step =
       failed === undefined
         ? operation.next(answers.map((answer) => (answer.status === 'fulfilled' ? answer.value.rows : [])))
-        : operation.throw(failureOf(failed.reason))
+        : operation.throw(doubtful(step.value, failureOf(failed.reason)))
   }
   return step.value
+}
+
+/** Only the server's own refusal of a COMMIT says that it has not taken effect. */
+function doubtful(asked: readonly Ask[], failure: unknown): unknown {
+  const wasSent = asked.some(({ statement }) => statement.name === 'commit')
+  return wasSent && isPassing(failure) ? new CommitInDoubt(failure) : failure
 }
 
 function query(client: PoolClient, { statement, values }: Ask, deadline: number): Promise<QueryResult> {

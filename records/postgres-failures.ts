@@ -1,4 +1,5 @@
 /** What the driver throws, told apart: what may pass on another connection, what no server takes, what start must refuse. */
+import { CommitInDoubt } from './in-doubt.ts'
 
 /** The server, the way to it or the session is at fault, not what was asked: to be asked again, on a new connection. */
 export class PassingFailure extends Error {
@@ -15,7 +16,7 @@ export class UnusableDatabase extends Error {
 }
 
 export function isPassing(error: unknown): boolean {
-  return error instanceof PassingFailure
+  return error instanceof PassingFailure || error instanceof CommitInDoubt
 }
 
 /**

@@ -1,4 +1,5 @@
 /** What the store is told of a prediction and what it answers: admission, take, end, progress. Types only. */
+import type { FlightStart } from '../contracts/flights.ts'
 import type { Lane, PlatformName } from '../contracts/names.ts'
 import type { PredictionStatus, TerminalStatus } from '../contracts/statuses.ts'
 import type { WebhookOrder } from './deliveries.ts'
@@ -182,4 +183,17 @@ export interface TaskChange {
   errorInfo?: string
   /** Filled in only where it is empty, also on terminal records. */
   queueId?: string
+}
+
+export interface Settled {
+  /** Nothing was done: the process is not dead. */
+  isAlive: boolean
+  /** Sync predictions that ended `failed`. */
+  interrupted: number
+}
+
+export interface UnstartedPage {
+  flights: FlightStart[]
+  /** No others come after these. */
+  isLast: boolean
 }

@@ -33,6 +33,14 @@ export function makeQueues(dialect: Dialect) {
       .orderBy('first')
       .limit(p.limit),
   )
+  const heldFlights = dialect.prepare((db, p: { holder: string }) =>
+    db
+      .selectFrom('predictions')
+      .select('flight')
+      .distinct()
+      .where('holder', '=', p.holder)
+      .where('flight', 'is not', null),
+  )
   const counts = dialect.prepare((db, p: { queue: string }) =>
     db
       .selectFrom('predictions')
@@ -69,6 +77,10 @@ export function makeQueues(dialect: Dialect) {
     *waitingFlights(queue: string, limit: number): Operation<string[]> {
       const rows = yield* waitingFlights({ queue, limit })
       return rows.flatMap(({ flight }) => (flight === null ? [] : [flight]))
+    },
+
+    *flightsHeldBy(holder: string): Operation<string[]> {
+      return (yield* heldFlights({ holder })).flatMap(({ flight }) => flight ?? [])
     },
 
     *count(queue: string): Operation<QueueCounts> {

@@ -2,7 +2,6 @@
  * The store's interface, the arbiter of every record's status, and the one door of other rooms to what it speaks of. Owns
  * types only; sqlite.ts and postgres.ts implement it.
  */
-import type { FlightStart } from '../contracts/flights.ts'
 import type { TerminalStatus } from '../contracts/statuses.ts'
 import type { DeliveryStore } from './deliveries.ts'
 import type {
@@ -15,11 +14,13 @@ import type {
   NotTaken,
   Overdue,
   Progress,
+  Settled,
   TakeLimits,
   Taken,
   TaskChange,
   TransitionFields,
   TransitionResult,
+  UnstartedPage,
 } from './prediction-changes.ts'
 import type {
   CancelDue,
@@ -43,6 +44,7 @@ export {
   type WebhookOrder,
   webhookEvents,
 } from './deliveries.ts'
+export { isInDoubt } from './in-doubt.ts'
 export type {
   Admission,
   Admitted,
@@ -57,11 +59,13 @@ export type {
   NotTaken,
   Overdue,
   Progress,
+  Settled,
   TakeLimits,
   Taken,
   TaskChange,
   TransitionFields,
   TransitionResult,
+  UnstartedPage,
 } from './prediction-changes.ts'
 export type {
   CancelDue,
@@ -99,8 +103,8 @@ export type ProcessRole = 'api' | 'worker'
 
 /**
  * All methods are atomic; what is asked in one turn of the event loop is one transaction. Every method may throw
- * `ServiceError('store_unavailable')` after `deadlineMs` (option of the store): then nothing was written, except on
- * a lost connection, where repeating the same call is safe.
+ * `ServiceError('store_unavailable')` after `deadlineMs` (option of the store): then nothing was written, unless the
+ * error `isInDoubt`: on PostgreSQL it may still take effect, and whoever asked resolves it. Repeating a call is safe.
  */
 export interface Store {
   /** Registers this process (row `new`) and starts proving that it lives. At most once per store object. */
@@ -114,9 +118,20 @@ export interface Store {
   /** The last act of an orderly exit: the row is `dead`, the proof of life ends. */
   leaveProcess(processId: string): Promise<void>
 
+  /**
+   * Idempotent by ids: those that are there are answered whatever the state of the process. An error that `isInDoubt`
+   * says that the caller does not know: `settleDoubt` finds out.
+   */
   admit(admission: Admission): Promise<Admitted>
-  /** A direct call begins: the record is `running`, held by the process. Idempotent by id. */
+  /**
+   * After an `admit` of the queue whose outcome is unknown: waits for its end. What it has written for `ids` and nobody
+   * has taken ends `failed` ("task queue failed"), but for what has an idempotency key: its caller will ask again.
+   */
+  settleDoubt(queue: string, ids: readonly string[]): Promise<void>
+  /** A direct call begins: the record is `running`, held by the process. Idempotent by id. May be in doubt as `admit`. */
   begin(prediction: NewSyncPrediction, processId: string): Promise<Begun>
+  /** After a `begin` whose outcome is unknown: waits for its end. What it has written ends `failed`, its key is free. */
+  abandonBegun(processId: string, ids: readonly string[]): Promise<void>
   /**
    * `again`: the caller is the holder and knows of no call of its own (a lost answer). Throws
    * `ServiceError('draining')` if `processId` is not registered or has been declared dead: it must not begin work.
@@ -131,8 +146,6 @@ export interface Store {
     fields: TransitionFields,
     token?: number,
   ): Promise<TransitionResult>
-  /** `failed` ("task queue failed") where still `pending`; frees their idempotency keys. Returns the ids NOT discarded because they are already in work or terminal. */
-  discard(ids: readonly string[]): Promise<string[]>
   cancel(id: string): Promise<CancelResult>
   /** Those of `ids` past their own deadline end: `canceled`, or aborted if they had not begun. */
   endOverdue(ids: readonly string[]): Promise<Overdue>
@@ -158,9 +171,17 @@ export interface Store {
   /** Mean run time of the model's latest successes in milliseconds, undefined if unknown. */
   meanRunMs(modelName: string): Promise<number | undefined>
 
-  /** Ends the sync records of a `dead` process as `failed` with `errorInfo`; the flights that may lack a start. */
-  settle(processId: string, errorInfo: string): Promise<{ interrupted: number; flights: FlightStart[] }>
+  /** Ends the sync records of a `dead` process as `failed` with `errorInfo`. */
+  settle(processId: string, errorInfo: string): Promise<Settled>
+  /**
+   * Flights that the process has admitted, not marked started, with a member that is open or owes a message or a
+   * cancel; those whose prefix comes after. Ends members past their own deadlines.
+   */
+  unstarted(processId: string, after: string): Promise<UnstartedPage>
+  /** Temporal has acknowledged their starts. */
   markStarted(prefixes: readonly string[]): Promise<void>
+  /** Prefixes of flights with a prediction in the hands of this process. */
+  flightsHeldBy(processId: string): Promise<string[]>
 
   /** A creation at the provider is about to be sent. False if the token is not the current one. */
   beginJob(id: string, token: number): Promise<boolean>
@@ -178,7 +199,7 @@ export interface Store {
   /** The row is this sender's alone for so long; its own lease is begun anew. 0 gives it back. */
   outboxLease(seq: number, sender: string, forMs: number): Promise<OutboxLease>
   outboxDone(seq: number): Promise<void>
-  /** Ended predictions with unsent rows that no flight will send: a direct call's, or a discarded one's. */
+  /** Ended predictions with unsent rows that no flight will send: direct calls of this process. */
   outboxOwedBy(processId: string, limit: number): Promise<string[]>
 
   readonly deliveries: DeliveryStore

@@ -1,6 +1,9 @@
-/** Flights as whoever starts them needs them, gathered from the rows of their members. */
+/** Flights whose start nobody has confirmed, gathered with what their starts need. Starts none. */
 import type { FlightStart } from '../contracts/flights.ts'
 import type { Lane, PlatformName } from '../contracts/names.ts'
+import type { Endings } from './endings.ts'
+import type { Dialect, Operation } from './statement.ts'
+import type { UnstartedPage } from './store.ts'
 
 /** A flight's row beside one of its members. */
 export interface MemberRow {
@@ -17,7 +20,68 @@ export interface MemberRow {
   deadline_at: number | null
 }
 
-/** `now` is the store's clock, or near it: deadlines become spans. */
+export interface UnstartedRequest {
+  processId: string
+  /** Prefix of a flight; those after it are listed. */
+  after: string
+}
+
+/** Members of one page; more than a flight can have. */
+const pageRows = 2_000
+
+export function makeUnstarted(dialect: Dialect, endings: Pick<Endings, 'endOverdue'>) {
+  const members = dialect.prepare((db, p: { processId: string; after: string }) =>
+    db
+      .selectFrom('flights')
+      .innerJoin('predictions', 'predictions.flight', 'flights.prefix')
+      .select(['prefix', 'process_id', 'flights.platform', 'lane', 'heartbeat_timeout_ms'])
+      .select(['priority', 'fairness_key', 'streamed'])
+      .select(['predictions.id', 'model_name', 'deadline_at'])
+      .where('process_id', '=', p.processId)
+      .where('started', '=', 0)
+      .where('prefix', '>', p.after)
+      // Canceled before its start, a member still has whoever is to be told of it.
+      .where((of) =>
+        of.or([
+          of('status', 'in', ['pending', 'running']),
+          of('predictions.id', 'in', db.selectFrom('outbox').select('prediction_id')),
+          of('predictions.id', 'in', db.selectFrom('jobs').select('jobs.id').where('cancel_due', '=', 1)),
+        ]),
+      )
+      .orderBy('prefix')
+      .orderBy('seq')
+      .limit(pageRows),
+  )
+  const overdue = dialect.prepare((db, p: { processId: string; now: number }) =>
+    db
+      .selectFrom('flights')
+      .innerJoin('predictions', 'predictions.flight', 'flights.prefix')
+      .select('predictions.id')
+      .where('process_id', '=', p.processId)
+      .where('started', '=', 0)
+      .where('status', 'in', ['pending', 'running'])
+      .where('deadline_at', '<=', p.now)
+      .limit(pageRows),
+  )
+
+  return {
+    /** Ends members past their deadlines; of the others a page in the order of their flights. */
+    *page({ processId, after }: UnstartedRequest, now: number): Operation<UnstartedPage> {
+      const late = yield* overdue({ processId, now })
+      if (late.length > 0) {
+        const ids = late.map(({ id }) => id)
+        yield* endings.endOverdue(ids, now)
+      }
+      const rows = yield* members({ processId, after })
+      const isLast = rows.length < pageRows
+      // The last flight of a full page may lack members.
+      const whole = isLast ? rows : rows.filter(({ prefix }) => prefix !== rows.at(-1)!.prefix)
+      return { flights: flightsFrom(whole, now), isLast }
+    },
+  }
+}
+
+/** `now` is the store's clock: deadlines become spans. */
 export function flightsFrom(rows: readonly MemberRow[], now: number): FlightStart[] {
   const flights = new Map<string, FlightStart>()
   for (const row of rows) {

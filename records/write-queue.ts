@@ -1,6 +1,7 @@
 /** Collects writes by turn of the event loop and retries them until their deadline. Knows no database. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Engine, type Entry, fitting, storeUnavailable } from './group.ts'
+import { isInDoubt } from './in-doubt.ts'
 import type { Tell } from './transaction.ts'
 
 export interface WriteQueueRules {
@@ -9,7 +10,7 @@ export interface WriteQueueRules {
   largestGroup: number
   /** Groups under way at the same time. */
   parallel: number
-  /** One transaction; throws with nothing written, or with an unknown outcome where repeating is safe. */
+  /** One transaction; throws with nothing written, or a `CommitInDoubt`: then repeating is safe. */
   commit(group: readonly Entry[]): Tell[] | Promise<Tell[]>
   isPassing(error: unknown): boolean
 }
@@ -54,6 +55,7 @@ export function makeWriteQueue(rules: WriteQueueRules): Pick<Engine, 'write' | '
         if (waiting.length > 0) flushSoon()
         return
       }
+      if (isInDoubt(error)) for (const entry of group) entry.doubt = error
       waiting = [...group, ...waiting]
       lastFailure = error
       dropLate()
@@ -66,7 +68,7 @@ export function makeWriteQueue(rules: WriteQueueRules): Pick<Engine, 'write' | '
     if (waiting.every((entry) => entry.deadline > now)) return
     const late = waiting.filter((entry) => entry.deadline <= now)
     waiting = waiting.filter((entry) => entry.deadline > now)
-    for (const entry of late) entry.reject(storeUnavailable(lastFailure))
+    for (const entry of late) entry.reject(storeUnavailable(entry.doubt ?? lastFailure))
   }
 
   function flushSoon(): void {

@@ -24,6 +24,26 @@ describe('GET /ready', () => {
     expect(await response.json()).toEqual({ message: 'API OK' })
   })
 
+  test('is 200 without Temporal, and says so: what is accepted waits for it', async () => {
+    const { get } = await startTestApi({ temporalAnswers: false })
+    const response = await get('/ready')
+    expect(response.status).toBe(200)
+    expect(await response.json()).toEqual({ message: 'API OK', temporal: 'unavailable' })
+  })
+
+  test('a Temporal that is away or hangs is told, and does not count against it', async () => {
+    let temporal: () => Promise<void> = () => Promise.reject(new Error('away'))
+    const checks = { ready: async () => undefined, temporal: () => temporal() }
+    const readiness = watchReadiness(checks, { everyMs: 5, limitMs: 20 })
+    onTestFinished(() => readiness.stop())
+    for (const answers of [false, true, false, true]) {
+      temporal = answers ? async () => undefined : temporal
+      await vi.waitFor(() => expect(readiness.temporalAnswers()).toBe(answers), { timeout: 10_000 })
+      expect(readiness.now()).toBeUndefined()
+      temporal = () => new Promise(() => undefined)
+    }
+  })
+
   test.each(['store_unavailable', 'temporal_unavailable', 'draining'] as const)(
     'is 503 on %s',
     async (code) => {
@@ -37,7 +57,8 @@ describe('GET /ready', () => {
 
   test('turns with what it checks, hanging checks included, and recovers by itself', async () => {
     let check: () => Promise<void> = () => Promise.reject(new ServiceError('store_unavailable', 'x'))
-    const readiness = watchReadiness(() => check(), { everyMs: 5, limitMs: 20 })
+    const checks = { ready: () => check(), temporal: async () => undefined }
+    const readiness = watchReadiness(checks, { everyMs: 5, limitMs: 20 })
     onTestFinished(() => readiness.stop())
     const code = () => readiness.now()?.code
     expect(code()).toBe('temporal_unavailable')
@@ -45,7 +66,7 @@ describe('GET /ready', () => {
     check = () => Promise.resolve()
     await vi.waitFor(() => expect(code()).toBeUndefined(), { timeout: 10_000 })
     check = () => new Promise(() => undefined)
-    await vi.waitFor(() => expect(code()).toBe('temporal_unavailable'), { timeout: 10_000 })
+    await vi.waitFor(() => expect(code()).toBe('store_unavailable'), { timeout: 10_000 })
     check = () => Promise.resolve()
     await vi.waitFor(() => expect(code()).toBeUndefined(), { timeout: 10_000 })
     readiness.drain()
@@ -126,7 +147,7 @@ test('draining: not ready at once, served for the delay, then running requests e
     },
   })
   let release = () => {}
-  const readiness = watchReadiness(() => Promise.resolve())
+  const readiness = watchReadiness({ ready: async () => undefined, temporal: async () => undefined })
   const server = await serveHttp(app, { host: '127.0.0.1', port: 0 })
   const running = fetch(`${server.url}/v1/predict`, {
     method: 'POST',

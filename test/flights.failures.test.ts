@@ -79,6 +79,7 @@ test('members that wait for a place when their process is declared dead are ende
 // PR-01
 describe('whatever fails in an activity of', () => {
   const outbox: OutboxSender = { mirrors: false, drain: async () => undefined }
+  const temporal = { startFlight: async () => 'started' as const, wakeFlight: async () => undefined }
   const logger = new DefaultLogger('ERROR', () => undefined)
   const limits = { taskTimeoutMs: 1_000, maxAttempts: 12 }
 
@@ -103,8 +104,7 @@ describe('whatever fails in an activity of', () => {
       throw new Error('not reached')
     }
     return makeActivities(
-      { ...parts, held: makeHeldCalls(store), resolve: unused, platform: unused, webhooks },
-      outbox,
+      { ...parts, held: makeHeldCalls(store), resolve: unused, platform: unused, webhooks, outbox, temporal },
       new AbortController().signal,
     )
   }

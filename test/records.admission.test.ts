@@ -1,4 +1,4 @@
-/** How predictions enter the store: admission, its repetition and undoing, direct calls. */
+/** How predictions enter the store: admission, its repetition, what is in doubt, direct calls. */
 import { expect, test } from 'vitest'
 import {
   admissionOf,
@@ -131,9 +131,27 @@ describeStores('admission', (kind) => {
     }
   })
 
-  test('discard fails what nobody took, frees its keys, names the rest, and may be repeated', async () => {
+  // PR-03
+  test('what was committed is answered as accepted, whatever has become of the process', async () => {
     const store = await servingStore(await kind.place())
-    const ids = flightIds(3)
+    const admission = admissionOf(flightIds(2))
+    const first = await store.admit(admission)
+    await store.closeProcess('api-1')
+    expect(await store.admit(admission)).toEqual(first)
+    await store.leaveProcess('api-1')
+    expect(await store.admit(admission)).toEqual(first)
+    // What of the group was refused before is not taken in now.
+    const more = {
+      ...admission,
+      items: [...admission.items, newPrediction(`${admission.flight.prefix}-8888-000000000000`)],
+    }
+    expect(await store.admit(more)).toMatchObject({ items: [{}, {}, { outcome: 'full' }] })
+  })
+
+  // PR-03
+  test('settling a doubt ends what nobody has taken and has no key; it inserts nothing and may be repeated', async () => {
+    const store = await servingStore(await kind.place())
+    const ids = flightIds(4)
     const idempotency = { key: 'k', fingerprint: 'f' }
     await store.admit(
       admissionOf(ids, {
@@ -144,17 +162,57 @@ describeStores('admission', (kind) => {
     await store.cancel(ids[2]!)
     const unknown = flightIds(1)[0]!
     for (let round = 0; round < 2; round++) {
-      expect((await store.discard([...ids, unknown])).sort()).toEqual([ids[1], ids[2]].sort())
+      await store.settleDoubt('critical', [...ids, unknown])
+      const statuses = await Promise.all(ids.map(async (id) => (await store.get(id))?.status))
+      expect(statuses).toEqual(['pending', 'running', 'canceled', 'failed'])
     }
-    expect(await store.get(ids[0]!)).toMatchObject({
-      status: 'failed',
+    expect(await store.get(ids[3]!)).toMatchObject({
       errorInfo: 'task queue failed',
       errorCode: 'task_queue_failed',
     })
-    const [again] = flightIds(1)
-    expect(
-      await store.admit(admissionOf([again!], { items: [newPrediction(again!, { idempotency })] })),
-    ).toMatchObject({ items: [{ outcome: 'accepted' }] })
+    expect(await store.get(unknown)).toBeUndefined()
+  })
+
+  // PR-04
+  test('a direct call that its caller does not know of ends failed and frees its key; one that never began leaves nothing', async () => {
+    const store = await servingStore(await kind.place())
+    const [begun, never, others] = [flightIds(1)[0]!, flightIds(1)[0]!, flightIds(1)[0]!]
+    const idempotency = { key: 'k', fingerprint: 'f' }
+    await store.begin({ ...sync(begun), idempotency }, 'api-1')
+    await store.begin(sync(others), 'api-1')
+    await store.transition(others, 'succeeded', { outputs: '1' })
+    for (let round = 0; round < 2; round++) await store.abandonBegun('api-1', [begun, never, others])
+    expect(await store.get(begun)).toMatchObject({ status: 'failed', errorCode: 'store_unavailable' })
+    expect(await store.get(never)).toBeUndefined()
+    expect(await store.get(others)).toMatchObject({ status: 'succeeded' })
+    const again = flightIds(1)[0]!
+    expect(await store.begin({ ...sync(again), idempotency }, 'api-1')).toMatchObject({ outcome: 'begun' })
+  })
+
+  // PR-08
+  test('unstarted flights are listed with all that their starts need, also for members that have ended and owe a message', async () => {
+    const store = await servingStore(await kind.place(), 'api-1', { mirror: true })
+    const ids = flightIds(2)
+    await store.admit(
+      admissionOf(ids, {
+        flight: { ...admissionOf(ids).flight, priority: 2, fairnessKey: 'team', streamed: true },
+      }),
+    )
+    const [marked] = await admitted(store)
+    await store.markStarted([marked!.slice(0, 18)])
+    await store.cancel(ids[0]!)
+    await store.cancel(ids[1]!)
+    const { flights, isLast } = await store.unstarted('api-1', '')
+    expect(flights).toEqual([
+      {
+        prefix: ids[0]!.slice(0, 18),
+        ...{ ids, models: ['iris'], platform: 'v2', lane: 'call', heartbeatTimeoutMs: 2_000 },
+        ...{ priority: 2, fairnessKey: 'team', streamer: 'api-1' },
+      },
+    ])
+    expect(isLast).toBe(true)
+    expect((await store.unstarted('api-1', ids[0]!.slice(0, 18))).flights).toEqual([])
+    expect((await store.unstarted('api-2', '')).flights).toEqual([])
   })
 
   test('a direct call begins running in the hands of its process, and its start may be repeated', async () => {

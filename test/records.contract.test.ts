@@ -204,7 +204,7 @@ describeStores('listing', (kind) => {
 })
 
 describeStores('what a dead process leaves', (kind) => {
-  test('its direct calls end failed; its flights without an acknowledged start are named until marked', async () => {
+  test('its direct calls end failed; its flights without an acknowledged start are listed until marked', async () => {
     const store = await servingStore(await kind.place())
     const direct = flightIds(2)
     for (const id of direct) await store.begin(sync(id), 'api-1')
@@ -213,31 +213,31 @@ describeStores('what a dead process leaves', (kind) => {
     const second = await admitted(store, 2, { started: [first[0]!.slice(0, 18)] })
     await store.cancel(second[0]!)
 
-    await expect(store.settle('api-1', 'interrupted')).rejects.toMatchObject({ code: 'conflict' })
+    expect(await store.settle('api-1', 'interrupted')).toEqual({ isAlive: true, interrupted: 0 })
     await store.leaveProcess('api-1')
-    const report = {
-      interrupted: 1,
-      flights: [
-        {
-          prefix: second[0]!.slice(0, 18),
-          platform: 'v2',
-          lane: 'call',
-          heartbeatTimeoutMs: 2000,
-          ids: [second[1]],
-          models: ['iris'],
-        },
-      ],
-    }
-    expect(await store.settle('api-1', 'interrupted')).toEqual(report)
+    expect(await store.settle('api-1', 'interrupted')).toEqual({ isAlive: false, interrupted: 1 })
     expect(await store.get(direct[0]!)).toMatchObject({
       status: 'failed',
       errorInfo: 'interrupted',
       errorCode: 'interrupted',
     })
     expect(await store.get(direct[1]!)).toMatchObject({ status: 'succeeded' })
-    expect(await store.settle('api-1', 'interrupted')).toEqual({ ...report, interrupted: 0 })
+    expect(await store.settle('api-1', 'interrupted')).toEqual({ isAlive: false, interrupted: 0 })
+
+    const unstarted = async () => (await store.unstarted('api-1', '')).flights.map(({ ids }) => ids)
+    expect(await unstarted()).toEqual([[second[1]]])
     await store.markStarted([second[0]!.slice(0, 18)])
-    expect(await store.settle('api-1', 'interrupted')).toEqual({ interrupted: 0, flights: [] })
+    expect(await unstarted()).toEqual([])
+  })
+
+  test('the flights whose calls it held are known', async () => {
+    const store = await servingStore(await kind.place())
+    const ids = await admitted(store, 2)
+    await admitted(store)
+    for (const id of ids) await taken(store, id)
+    await store.begin(sync(flightIds(1)[0]!), 'api-1')
+    expect(await store.flightsHeldBy('api-1')).toEqual([ids[0]!.slice(0, 18)])
+    expect(await store.flightsHeldBy('api-2')).toEqual([])
   })
 })
 

@@ -101,12 +101,19 @@ describeStores('deadlines', (kind) => {
     expect(far.remainingMs).toBe(limits.taskTimeoutMs)
   })
 
-  test('a flight that the guard starts knows the first of its deadlines', async () => {
+  test('a flight that is not started yet knows the first of its deadlines', async () => {
     const { store } = await stage({ cancelAfterMs: 50_000 }, { cancelAfterMs: 20_000 }, {})
-    await store.leaveProcess('api-1')
-    const { flights } = await store.settle('api-1', 'gone')
+    const { flights } = await store.unstarted('api-1', '')
     expect(flights).toHaveLength(1)
     expect(flights[0]!.deadlineInMs).toBeGreaterThan(0)
     expect(flights[0]!.deadlineInMs).toBeLessThanOrEqual(20_000)
+  })
+
+  test('members of a flight that was never started end at their deadlines, and it is started without them', async () => {
+    const { store, ids } = await stage({ cancelAfterMs: 1 }, {})
+    await expect
+      .poll(async () => (await store.unstarted('api-1', '')).flights.map((flight) => flight.ids))
+      .toEqual([[ids[1]]])
+    expect(await store.get(ids[0]!)).toMatchObject({ status: 'canceled', errorCode: 'prediction_aborted' })
   })
 })

@@ -10,7 +10,7 @@ const limits = { taskTimeoutMs: 600_000, maxAttempts: 4 }
 type Step =
   | { do: 'take'; at: number; by: number; again: boolean }
   | { do: 'release'; at: number; stale: boolean }
-  | { do: 'succeed' | 'cancel' | 'discard'; at: number }
+  | { do: 'succeed' | 'cancel' | 'settleDoubt'; at: number }
   | { do: 'fail'; at: number; stale: boolean }
   | { do: 'pause' | 'unpause' | 'deletePending' }
   | { do: 'leave'; by: number }
@@ -29,7 +29,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { arbitrary: fc.record({ do: fc.constant('take' as const), at, by, again: fc.boolean() }), weight: 6 },
   { arbitrary: fc.record({ do: fc.constant('release' as const), at, stale: fc.boolean() }), weight: 3 },
   { arbitrary: fc.record({ do: fc.constant('fail' as const), at, stale: fc.boolean() }), weight: 2 },
-  fc.record({ do: fc.constantFrom('succeed' as const, 'cancel' as const, 'discard' as const), at }),
+  fc.record({ do: fc.constantFrom('succeed' as const, 'cancel' as const, 'settleDoubt' as const), at }),
   fc.record({ do: fc.constantFrom('pause' as const, 'unpause' as const, 'deletePending' as const) }),
   fc.record({ do: fc.constant('leave' as const), by }),
 )
@@ -124,7 +124,7 @@ class Run {
       expect(outcome === 'canceled').toBe(!this.isTerminal(model))
       this.end(model, 'canceled', outcome === 'canceled')
     } else {
-      await this.store.discard([id])
+      await this.store.settleDoubt('critical', [id])
       this.end(model, 'failed', model.status === 'pending')
     }
   }

@@ -10,13 +10,13 @@ import type { CallDeps } from '../activities/call.ts'
 import { makeDeliveryActivities, type WebhookSending } from '../activities/delivery.ts'
 import { withFailures } from '../activities/failure.ts'
 import { makeFlightActivities } from '../activities/fly.ts'
-import { makeGuardActivities } from '../activities/guard.ts'
+import { type GuardDeps, makeGuardActivities } from '../activities/guard.ts'
 import { makePlaces } from '../activities/places.ts'
 import { makeRetentionActivities } from '../activities/retention.ts'
 import { deliveryQueueOf, guardQueueOf } from '../contracts/names.ts'
 import type { Mirror } from '../records/mirror.ts'
 import { makeOutboxSender, type OutboxPauses } from '../records/outbox-sender.ts'
-import type { OutboxSender } from '../records/store.ts'
+import { makeTemporalApi } from '../runtime/temporal/client.ts'
 import { tracedActivities, traceSinks } from '../tracing/temporal.ts'
 import type { Bundle } from './bundle.ts'
 import { connectWorker } from './connect.ts'
@@ -47,6 +47,8 @@ export interface WorkersOptions extends Omit<CallDeps, 'outbox'> {
   onVerdict?(ended: { id: string; verdict: string; createdAt: string }): void
   /** Absent: this process runs no validations. */
   validation?: ValidationSettings
+  /** Temporal refuses a flight that an API process has accepted. */
+  onRefused?: GuardDeps['onRefused']
   warn(text: string): void
   info(text: string): void
 }
@@ -62,17 +64,18 @@ export interface Workers {
   stop(): Promise<void>
 }
 
-type ActivityParts = Omit<CallDeps, 'outbox'> &
+type ActivityParts = CallDeps &
+  GuardDeps &
   Pick<WorkersOptions, 'concurrency' | 'retentionMs' | 'expireFiles' | 'webhooks'>
 
 /** What the workers of predictions run, by their queue. */
-export function makeActivities(parts: ActivityParts, outbox: OutboxSender, draining: AbortSignal) {
+export function makeActivities(parts: ActivityParts, draining: AbortSignal) {
   const { store, concurrency, retentionMs, expireFiles, webhooks } = parts
   const places = makePlaces(concurrency)
   return {
-    flights: withFailures(makeFlightActivities({ ...parts, outbox, places, draining })),
+    flights: withFailures(makeFlightActivities({ ...parts, places, draining })),
     guards: withFailures({
-      ...makeGuardActivities(store, outbox),
+      ...makeGuardActivities(parts),
       ...makeRetentionActivities(store, retentionMs, expireFiles),
     }),
     deliveries: webhooks && withFailures(makeDeliveryActivities(store, webhooks)),
@@ -162,6 +165,7 @@ async function createWorkers(
     interceptors: { activity: [tracedActivities] },
     sinks: traceSinks,
   } satisfies Partial<WorkerOptions>
+  const temporal = makeTemporalApi(connection, { namespace, taskQueue })
   const outbox = makeOutboxSender({
     store,
     ...(options.mirror !== undefined && { mirror: options.mirror }),
@@ -169,7 +173,7 @@ async function createWorkers(
     startDelivery: makeDeliveryStart(connection, options),
     warn: options.warn,
   })
-  const activities = makeActivities(options, outbox, draining)
+  const activities = makeActivities({ ...options, outbox, temporal }, draining)
   const flights = await TemporalWorker.create({
     ...shared,
     taskQueue,

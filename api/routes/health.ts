@@ -1,7 +1,7 @@
 /** `/live`, `/ready` and `/metrics`: how the process is, for whoever runs it. */
 import { createRoute } from '@hono/zod-openapi'
 import { z } from 'zod'
-import { Message } from '../../contracts/http.ts'
+import { Message, Ready } from '../../contracts/http.ts'
 import type { ApiDeps } from '../deps.ts'
 import { inheritedErrors, ok } from '../described.ts'
 import { json } from '../record.ts'
@@ -19,7 +19,7 @@ const readyRoute = createRoute({
   path: '/ready',
   summary: 'Requests are welcome',
   responses: {
-    200: ok(Message, 'Temporal and the store answer'),
+    200: ok(Ready, 'The store answers, and predictions are accepted'),
     ...inheritedErrors(503),
   },
 })
@@ -38,7 +38,7 @@ export function mountHealth(app: Api, deps: ApiDeps): void {
   mount(app, deps, readyRoute, 'inherited', () => {
     const against = readiness.now()
     if (against !== undefined) throw against
-    return json({ message: 'API OK' })
+    return json({ message: 'API OK', ...(!readiness.temporalAnswers() && { temporal: 'unavailable' }) })
   })
 
   mount(app, deps, metricsRoute, 'inherited', async () => {

@@ -42,45 +42,70 @@ describeSetups('outages', (setup) => {
     120_000,
   )
 
-  setup.more(
-    '16: with Temporal away a submission is refused, its record ends failed, and nothing runs for it later',
+  // 16, PR-03
+  setup.test(
+    'with Temporal away predictions are accepted, and each runs once when it is back',
     async () => {
       const deployment = await setup.makeDeployment({ ownTemporal: true })
       await deployment.startWorker()
       await deployment.startApi()
       await deployment.noteStatuses()
       await deployment.killTemporal()
-      const refused = await deployment.submit(1)
-      expect(refused.status).toBe(503)
-      await vi.waitFor(async () => {
-        const rows = await deployment.query<{ status: string; error_info: string }>(
-          'select status, error_info from predictions',
-        )
-        expect(rows).toEqual([{ status: 'failed', error_info: expect.stringContaining('task queue failed') }])
-      }, soon)
+      const answers = await Promise.all(Array.from({ length: 40 }, (_, n) => deployment.submit(n)))
+      expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 200))
+      expect(await deployment.query(`select id from predictions where status <> 'pending'`)).toEqual([])
       await deployment.restartTemporal()
-      await vi.waitFor(async () => expect(await status(deployment, '/ready')).toBe(200), soon)
-      const { id } = await deployment.submit(2)
-      await deployment.expectSettled([id])
-      expect(deployment.platform.calls).toHaveLength(1)
+      await deployment.expectSettled(answers.map(({ id }) => id))
+      expect(await deployment.query(`select id from predictions where status <> 'succeeded'`)).toEqual([])
+      expect(deployment.platform.calls).toHaveLength(40)
     },
     120_000,
   )
 
+  // PR-03
   setup.more(
-    '29: /ready turns 503 when Temporal is lost and recovers by itself; /live stays 200',
+    'an API killed with Temporal away leaves its flights to its guard',
     async () => {
       const deployment = await setup.makeDeployment({ ownTemporal: true })
       await deployment.startWorker()
-      await deployment.startApi()
+      const api = await deployment.startApi()
+      await deployment.noteStatuses()
       await deployment.killTemporal()
-      // 10 s are promised; a busy machine gets more.
-      await vi.waitFor(async () => expect(await status(deployment, '/ready')).toBe(503), {
-        timeout: 25_000,
-        interval: 100,
-      })
-      expect(await status(deployment, '/live')).toBe(200)
+      const answers = await Promise.all(Array.from({ length: 20 }, (_, n) => deployment.submit(n)))
+      expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 200))
+      await api.kill()
       await deployment.restartTemporal()
+      await deployment.expectSettled(answers.map(({ id }) => id))
+      expect(await deployment.query(`select id from predictions where status <> 'succeeded'`)).toEqual([])
+    },
+    120_000,
+  )
+
+  // 29
+  setup.more(
+    '/ready stays 200 when Temporal is lost and says so; it turns 503 when the store is; /live stays 200',
+    async () => {
+      const deployment = await setup.makeDeployment({ ownTemporal: true, ownStore: true })
+      await deployment.startWorker()
+      await deployment.startApi()
+      const ready = async () => {
+        const answer = await fetch(`${deployment.baseUrl}/ready`)
+        return { status: answer.status, ...((await answer.json()) as object) }
+      }
+      await deployment.killTemporal()
+      await vi.waitFor(
+        async () => expect(await ready()).toMatchObject({ status: 200, temporal: 'unavailable' }),
+        soon,
+      )
+      await deployment.restartTemporal()
+      await vi.waitFor(async () => expect(await ready()).toEqual({ status: 200, message: 'API OK' }), soon)
+      const bringBack = await deployment.takeStoreAway()
+      try {
+        await vi.waitFor(async () => expect(await status(deployment, '/ready')).toBe(503), soon)
+        expect(await status(deployment, '/live')).toBe(200)
+      } finally {
+        await bringBack()
+      }
       await vi.waitFor(async () => expect(await status(deployment, '/ready')).toBe(200), soon)
       await deployment.expectSettled([])
     },

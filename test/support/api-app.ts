@@ -33,6 +33,7 @@ export interface TestApiOptions {
   webhookGuard?: NonNullable<ApiDeps['webhookGuard']>
   /** Why the process is not ready. */
   notReady?: () => ServiceError | undefined
+  temporalAnswers?: boolean
   taskTimeoutMs?: number
 }
 
@@ -89,6 +90,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
       if (found.lane !== 'call') throw new Error('only platforms that answer on the request')
       return found as CallPlatform
     },
+    doubts: certain,
     onReplay: metrics.idempotentReplay,
     onDead: () => {
       throw new Error('the store says that this process is dead')
@@ -142,7 +144,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
       ...(options.models === undefined ? {} : { models: options.models }),
     }),
     platform: (name) => platforms.get(name),
-    readiness: { now: () => options.notReady?.() },
+    readiness: { now: () => options.notReady?.(), temporalAnswers: () => options.temporalAnswers ?? true },
     generations: makeGenerations({
       store,
       held,
@@ -154,6 +156,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
       submit: (request) => service.submit(request),
       wake: () => undefined,
       queueAllowanceMs: 1_000,
+      doubts: certain,
       onEnd: metrics.finished,
       onReplay: metrics.idempotentReplay,
       onDead: () => undefined,
@@ -202,6 +205,12 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
     },
     records: async () => (await store.list({ limit: 1000 })).items.length,
   }
+}
+
+const certain = {
+  begun() {
+    throw new Error('SQLite answers every commit')
+  },
 }
 
 function settingsOf(platform: 'v2' | 'kserve' | 'k8s', address: string, timeoutMs: number): PlatformSettings {

@@ -190,7 +190,7 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<In
       store,
       routing,
       platform: (name) => platforms.get(name),
-      readiness: { now: () => undefined },
+      readiness: { now: () => undefined, temporalAnswers: () => true },
       ...(options.webhooks && {
         webhookGuard: makeAddressGuard(options.webhooks.rules, options.webhooks.resolve),
       }),
