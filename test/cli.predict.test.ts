@@ -6,6 +6,8 @@ import { serveHttp } from '../api/server.ts'
 import { startTestApi, type TestApi, type TestApiOptions } from './support/api-app.ts'
 import { hang, send } from './support/scripted-server.ts'
 
+const soon = { timeout: 30_000, interval: 20 }
+
 const main = fileURLToPath(new URL('../cli/main.ts', import.meta.url))
 
 async function served(options: TestApiOptions = {}): Promise<TestApi & { url: string }> {
@@ -146,7 +148,7 @@ test('a caller that interrupts a stream is told that its prediction is canceled,
     expect((await store.list({ limit: 1 })).items).toMatchObject([
       { status: 'canceled', errorInfo: 'client stopped listening' },
     ])
-  })
+  }, soon)
 })
 
 test('models and check-config say what there is', async () => {

@@ -12,6 +12,8 @@ import { startInProcess } from './support/in-process.ts'
 import { providers } from './support/providers.ts'
 import { json, type ScriptedServer, type Step, send, startScriptedServer } from './support/scripted-server.ts'
 
+const soon = { timeout: 30_000, interval: 20 }
+
 const [replicate] = providers
 
 async function stage(answer: Step, maxFileBytes = 1_000) {
@@ -89,7 +91,7 @@ test.each([
     const { host, outputOf, lost, store } = await stage(answer)
     expect(await outputOf([`${host.origin}/x`])).toEqual([`${host.origin}/x`])
     expect(lost).toHaveLength(1)
-    await vi.waitFor(async () => expect(await store.oldFiles(-60_000, 10)).toEqual([]))
+    await vi.waitFor(async () => expect(await store.oldFiles(-60_000, 10)).toEqual([]), soon)
   },
 )
 

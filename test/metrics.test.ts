@@ -5,6 +5,8 @@ import { makeMetrics, type SdkUpdate, type StoreBacklog } from '../metrics.ts'
 import type { StoredPrediction } from '../records/store.ts'
 import { makeApiReports, makeWorkerReports } from '../reports.ts'
 
+const soon = { timeout: 30_000, interval: 20 }
+
 const id = '3fa85f64-5717-4562-b3fc-2c963f66afa6'
 const where = { model: 'm', platform: 'v2' } as const
 
@@ -73,7 +75,7 @@ describe('reports', () => {
       expect(text).toContain('predictions_canceled_total{by="deadline"} 2')
       expect(text).toContain('predictions_total{model="m",platform="v2",status="canceled"} 1')
       expect(Number(/cancel_seconds_sum\{platform="v2"\} (\S+)/.exec(text)?.[1])).toBeGreaterThanOrEqual(2)
-    })
+    }, soon)
   })
 
   test('validations, webhooks, flights and replays are counted', async () => {

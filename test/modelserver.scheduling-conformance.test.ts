@@ -11,6 +11,8 @@ import {
   ValueError,
 } from '../modelserver/index.ts'
 
+const soon = { timeout: 30_000, interval: 20 }
+
 /** The Lists fixture of the specification, section 8; keeps the inputs of each predict. */
 class Lists extends V2ModelServer {
   readonly seen: unknown[][] = []
@@ -170,7 +172,7 @@ describe('limits', () => {
     expect((await server.test('/v2/models/m1/ready')).status).toBe(200)
     expect((await server.test('/v2/models/m1')).status).toBe(200)
     for (const index of [0, 1, 2]) {
-      await vi.waitFor(() => expect(release[index]).toBeDefined())
+      await vi.waitFor(() => expect(release[index]).toBeDefined(), soon)
       release[index]?.()
     }
     const outcomes = await Promise.all(answers)
@@ -189,7 +191,7 @@ describe('limits', () => {
       maxQueueSize: 0,
     })
     const first = infer({ inputs: [1] })
-    await vi.waitFor(() => expect(release).toHaveLength(1))
+    await vi.waitFor(() => expect(release).toHaveLength(1), soon)
     const refused = await server.test('/v1/models/m1:predict', { body: { instances: [1] }, silent: true })
     expect([refused.status, refused.body]).toEqual([429, { error: 'model m1 queue is full (max 0)' }])
     release[0]?.()
@@ -277,7 +279,7 @@ describe('warm-up', () => {
     await vi.waitFor(async () => {
       const answer = await server.test('/v2/models/m1/ready', { silent: true })
       expect([answer.status, answer.text]).toEqual([408, 'model not ready'])
-    })
+    }, soon)
     const answer = await infer({ inputs: [1] })
     expect([answer.status, answer.text]).toEqual([400, 'RuntimeError: model m1 is not ready yet'])
   })

@@ -15,6 +15,8 @@ import {
 } from '../modelserver/scheduling/index.ts'
 import type { InferRequest } from '../modelserver/tensors/index.ts'
 
+const soon = { timeout: 30_000, interval: 20 }
+
 class TestCall {
   readonly #controller = new AbortController()
   get signal(): AbortSignal {
@@ -79,7 +81,7 @@ describe('the queue', () => {
     })
     expect(refused).toEqual(['queue_full'])
     for (const index of [0, 1, 2]) {
-      await vi.waitFor(() => expect(ends[index]).toBeDefined())
+      await vi.waitFor(() => expect(ends[index]).toBeDefined(), soon)
       ends[index]?.()
     }
     await Promise.all(answers)
@@ -115,7 +117,7 @@ describe('the queue', () => {
     expect(queue.depth).toBe(1)
     ends[0]?.()
     await first
-    await vi.waitFor(() => expect(started).toEqual([0, 2]))
+    await vi.waitFor(() => expect(started).toEqual([0, 2]), soon)
     ends[2]?.()
     await third
   })
@@ -127,7 +129,7 @@ describe('the queue', () => {
     const next = request(1)
     await expect(hung).rejects.toMatchObject({ status: 504, message: 'model m1 took longer than 30 ms' })
     expect(call.signal.reason).toBeInstanceOf(TimeLimitError)
-    await vi.waitFor(() => expect(started).toEqual([0, 1]))
+    await vi.waitFor(() => expect(started).toEqual([0, 1]), soon)
     ends[1]?.()
     expect(await next).toBe(1)
     expect(refused).toEqual(['timeout'])
@@ -159,12 +161,12 @@ describe('the queue', () => {
     expect(started).toEqual([])
     slot.free()
     slot.free()
-    await vi.waitFor(() => expect(started).toEqual([0]))
+    await vi.waitFor(() => expect(started).toEqual([0]), soon)
     const second = request(1)
     await turn()
     expect(started).toEqual([0])
     ends[0]?.()
-    await vi.waitFor(() => expect(started).toEqual([0, 1]))
+    await vi.waitFor(() => expect(started).toEqual([0, 1]), soon)
     ends[1]?.()
     await Promise.all([waiting, second])
   })
@@ -301,14 +303,14 @@ describe('the batcher', () => {
   test('while every slot is busy a batch keeps filling', async () => {
     const { queue, batches, release, ask } = makeBatcher({ maxSize: 3, maxDelayMs: 0 }, {}, true)
     const answers = [ask([1])]
-    await vi.waitFor(() => expect(batches).toEqual([[1]]))
+    await vi.waitFor(() => expect(batches).toEqual([[1]]), soon)
     answers.push(ask([2]), ask([3]), ask([4]), ask([5]))
     await turn()
     expect({ batches: batches.length, depth: queue.depth }).toEqual({ batches: 1, depth: 4 })
     release[0]?.()
-    await vi.waitFor(() => expect(batches).toEqual([[1], [2, 3, 4]]))
+    await vi.waitFor(() => expect(batches).toEqual([[1], [2, 3, 4]]), soon)
     release[1]?.()
-    await vi.waitFor(() => expect(batches).toEqual([[1], [2, 3, 4], [5]]))
+    await vi.waitFor(() => expect(batches).toEqual([[1], [2, 3, 4], [5]]), soon)
     release[2]?.()
     expect(await Promise.all(answers)).toHaveLength(5)
   })
@@ -316,11 +318,11 @@ describe('the batcher', () => {
   test('those that wait for a batch count as queued', async () => {
     const { ask, release, batches } = makeBatcher({ maxSize: 8, maxDelayMs: 0 }, { maxQueueSize: 2 }, true)
     const first = ask([1])
-    await vi.waitFor(() => expect(batches).toHaveLength(1))
+    await vi.waitFor(() => expect(batches).toHaveLength(1), soon)
     const others = [ask([2]), ask([3])]
     await expect(ask([4])).rejects.toMatchObject({ status: 429, message: 'model m1 queue is full (max 2)' })
     release[0]?.()
-    await vi.waitFor(() => expect(batches).toHaveLength(2))
+    await vi.waitFor(() => expect(batches).toHaveLength(2), soon)
     release[1]?.()
     await Promise.all([first, ...others])
   })

@@ -7,6 +7,8 @@ import { ModelEvent } from '../modelserver/event.ts'
 import type { ModelOptions, V2ModelServer } from '../modelserver/model.ts'
 import { threadedModel } from '../modelserver/scheduling/threaded-model.ts'
 
+const soon = { timeout: 30_000, interval: 20 }
+
 const module = new URL('./support/threaded-models.ts', import.meta.url)
 const logged: string[] = []
 
@@ -55,7 +57,7 @@ describe('a threaded model', () => {
       spec: { inputs: [{ name: 'mood' }], outputs: [] },
       labels: { team: 'x' },
     })
-    await vi.waitFor(() => expect(logged).toContain('loaded in a thread'))
+    await vi.waitFor(() => expect(logged).toContain('loaded in a thread'), soon)
   })
 
   test('gets requests, contexts and parameters, and gives back results and metrics', async () => {

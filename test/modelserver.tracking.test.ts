@@ -25,6 +25,8 @@ import {
 } from '../modelserver/tracking/index.ts'
 import { json, startScriptedServer } from './support/scripted-server.ts'
 
+const soon = { timeout: 30_000, interval: 20 }
+
 const whenForm = /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}\+00:00$/
 
 interface RecorderSetup {
@@ -296,7 +298,7 @@ describe('pushing', () => {
     expect(seen).toEqual([[1]])
     const flushed = recorder.flush()
     releases[0]?.()
-    await vi.waitFor(() => expect(seen).toEqual([[1], [2, 3]]))
+    await vi.waitFor(() => expect(seen).toEqual([[1], [2, 3]]), soon)
     releases[1]?.()
     await flushed
   })

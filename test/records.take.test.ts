@@ -12,6 +12,8 @@ import {
   taken,
 } from './support/stores.ts'
 
+const soon = { timeout: 30_000, interval: 20 }
+
 describeStores('take', (kind) => {
   test('a taken prediction runs, with its inputs digit for digit, and nobody else may take it', async () => {
     const store = await servingStore(await kind.place())
@@ -115,7 +117,7 @@ describeStores('take', (kind) => {
       const again = await store.take(id!, 'api-1', limits)
       if (again.outcome !== 'taken') throw new Error(again.outcome)
       return again
-    })
+    }, soon)
     expect(answer).toMatchObject({ failures: 1 })
     expect(answer.remainingMs).toBeLessThanOrEqual(limits.taskTimeoutMs)
     expect((await store.get(id!))?.startedAt).toBe(startedAt)

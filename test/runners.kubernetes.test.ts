@@ -624,12 +624,20 @@ kubernetes.describe('on a real API', () => {
     const runner = runnerOf(job)
     await runner.start()
     await runner.waitUntilRunning(soon())
-    await vi.waitFor(async () => {
-      const pod = await read(job)
-      const status = { ...pod.status, phase: 'Failed', reason: 'Evicted', message: 'node was low on memory' }
-      const body = { ...pod, status }
-      await target.api.replaceNamespacedPodStatus({ name: jobNameOf(job.key), namespace: 'default', body })
-    })
+    await vi.waitFor(
+      async () => {
+        const pod = await read(job)
+        const status = {
+          ...pod.status,
+          phase: 'Failed',
+          reason: 'Evicted',
+          message: 'node was low on memory',
+        }
+        const body = { ...pod, status }
+        await target.api.replaceNamespacedPodStatus({ name: jobNameOf(job.key), namespace: 'default', body })
+      },
+      { timeout: 30_000 },
+    )
     await vi.waitFor(async () =>
       expect(await runner.observe()).toMatchObject({
         state: 'Aborted',
