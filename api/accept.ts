@@ -32,12 +32,21 @@ export function requireModelName(modelName: unknown): asserts modelName is strin
   }
 }
 
+/** Names are search attributes in Temporal, and lie in one with others'. */
+function requireShortName(modelName: string): void {
+  if (Buffer.byteLength(modelName) <= longestNameBytes) return
+  throw new ServiceError('invalid_input', `model_name must be at most ${longestNameBytes} bytes`)
+}
+
+const longestNameBytes = 512
+
 function invalid(field: string, value: unknown, wanted: string): ServiceError {
   const fault = value === undefined ? 'is required' : `must be ${wanted}`
   return new ServiceError('invalid_input', `${field} ${fault}`)
 }
 
 const keyForm = /^[\x21-\x7e]{1,255}$/
+const uidForm = /^[\x20-\x7e]{0,255}$/
 
 /** `Idempotency-Key` of the request, checked; undefined without one. */
 export function idempotencyKeyOf(c: ApiContext): string | undefined {
@@ -62,13 +71,14 @@ export function accept(
   uploadWebhook: UploadAddress,
   webhook?: WebhookOrder,
 ): RoutedRequest {
+  requireShortName(target.name)
   const key = idempotencyKeyOf(c)
   const priority = priorityOf(c)
   const cancelAfterMs = cancelAfterMsOf(c.req.header('cancel-after'))
   const request: RoutedRequest = {
     target,
     inputs: print(finalInputs(inputs, target)),
-    uid: c.req.header('uid') ?? '',
+    uid: uidOf(c),
     onId: (prediction, workflow) => noteSubject(c, { prediction, ...(workflow && { workflow }) }),
   }
   const trace = activeTrace() ?? traceparentOf(c.req.header(traceHeader))
@@ -102,6 +112,13 @@ function print(inputs: Readonly<Record<string, unknown>>): string {
   } catch (cause) {
     throw new ServiceError('invalid_input', 'inputs are nested too deeply', { cause })
   }
+}
+
+function uidOf(c: ApiContext): string {
+  const uid = c.req.header('uid') ?? ''
+  if (!uidForm.test(uid))
+    throw new ServiceError('invalid_input', 'UID must be at most 255 printable ASCII characters')
+  return uid
 }
 
 function priorityOf(c: ApiContext): number | undefined {

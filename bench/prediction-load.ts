@@ -7,18 +7,57 @@ import { until } from './processes.ts'
 
 export const body = JSON.stringify({ model_name: 'bench', inputs: { inputs: [[5.1, 3.5, 1.4, 0.2]] } })
 
+export interface LowLoad {
+  p50: number
+  p95: number
+  /** Until the POST was answered. */
+  submitP50: number
+}
+
 /** One at a time: POST sent → the record says succeeded. */
-export async function lowLoad(set: PredictionSet, count: number): Promise<{ p50: number; p95: number }> {
+export async function lowLoad(set: PredictionSet, count: number): Promise<LowLoad> {
   const latencies: number[] = []
+  const submits: number[] = []
   for (let n = -10; n < count; n++) {
     const beganMs = performance.now()
     const answer = await fetch(`${set.origin}/async/v1/predict`, { method: 'POST', body })
     const { id } = (await answer.json()) as { id: string }
+    const answeredMs = performance.now()
     await until('a prediction', 30_000, async () => (await statusOf(set, id)) === 'succeeded', 1)
     // The first ones meet cold caches.
-    if (n >= 0) latencies.push(performance.now() - beganMs)
+    if (n < 0) continue
+    latencies.push(performance.now() - beganMs)
+    submits.push(answeredMs - beganMs)
   }
-  return percentiles(latencies)
+  return { ...percentiles(latencies), submitP50: percentiles(submits).p50 }
+}
+
+/** Posts at a steady rate while `meanwhile` goes on and for a second after it, however long answers take. */
+export async function steadyPosts(
+  set: PredictionSet,
+  perSecond: number,
+  meanwhile: Promise<unknown>,
+): Promise<{ p99: number; statuses: Map<number, number> }> {
+  const latencies: number[] = []
+  const statuses = new Map<number, number>()
+  const posts: Promise<void>[] = []
+  let isOver = false
+  void meanwhile.finally(() => setTimeout(() => (isOver = true), 1_000))
+  for (const beganMs = performance.now(); !isOver; ) {
+    posts.push(post())
+    const nextMs = beganMs + (posts.length * 1_000) / perSecond
+    await new Promise((resolve) => setTimeout(resolve, Math.max(0, nextMs - performance.now())))
+  }
+  await Promise.all(posts)
+  return { p99: percentiles(latencies).p99, statuses }
+
+  async function post(): Promise<void> {
+    const beganMs = performance.now()
+    const answer = await fetch(`${set.origin}/async/v1/predict`, { method: 'POST', body })
+    await answer.body?.cancel()
+    latencies.push(performance.now() - beganMs)
+    statuses.set(answer.status, (statuses.get(answer.status) ?? 0) + 1)
+  }
 }
 
 async function statusOf(set: PredictionSet, id: string): Promise<string> {

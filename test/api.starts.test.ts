@@ -57,6 +57,35 @@ describeStores('starts', (kind) => {
     expect(await store.unstarted('api-1', '')).toEqual({ flights: [], isLast: true })
   })
 
+  // PR-05
+  test('one key stands for one prediction, in a group and across groups whose starts hang', async () => {
+    const store = await servingStore(await kind.place())
+    const { flights, starts, asked, temporal, request } = makeDepartures(store)
+    temporal(() => new Promise(() => undefined))
+    const keyed = request({ idempotency: { key: 'k', fingerprint: 'f' } })
+    const together = await Promise.all([flights.submit(keyed), flights.submit(keyed)])
+    const later = [await flights.submit(keyed), await flights.submit({ ...keyed, uid: 'in another group' })]
+    const { id } = together[0]!
+    expect([...together, ...later].map((answer) => answer.id)).toEqual([id, id, id, id])
+    expect(await store.count('critical')).toEqual({ waiting: 1, running: 0 })
+    await starts.stop(0)
+    expect(asked.flatMap(({ ids }) => ids)).toEqual([id])
+  })
+
+  // PR-15
+  test('a flight ends at 16 MiB of inputs, with one prediction at least', async () => {
+    const store = await servingStore(await kind.place())
+    const { flights, asked, starts, request } = makeDepartures(store)
+    const inputs = JSON.stringify({ inputs: 'x'.repeat(7 * 1024 * 1024) })
+    const large = JSON.stringify({ inputs: 'x'.repeat(17 * 1024 * 1024) })
+    await Promise.all(
+      [inputs, inputs, inputs, large].map((each) => flights.submit(request({ inputs: each }))),
+    )
+    await vi.waitFor(() => expect(asked).toHaveLength(3), soon)
+    await starts.stop(10_000)
+    expect(asked.map(({ ids }) => ids.length)).toEqual([2, 1, 1])
+  })
+
   // PR-14
   test('a flight that Temporal refuses is told once and holds up no other', async () => {
     const store = await servingStore(await kind.place())

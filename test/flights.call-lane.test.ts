@@ -148,3 +148,47 @@ test('the retention workflow deletes terminal records that are old enough, and n
   await recordHistory(client, options.workflowId, 'retention')
   await lifecycle.service.cancel(open)
 })
+
+// PR-14
+test('a name of 512 bytes and long fairness keys fly beside 199 others, and so does the second group', async () => {
+  const { lifecycle, store, request, client } = await startInProcess({ concurrency: 64 })
+  const { target } = request(0)
+  const named = (name: string) => ({ ...request(1), target: { ...target, name } })
+  const longest = `${'模'.repeat(170)}ab`
+  expect(Buffer.byteLength(longest)).toBe(512)
+  for (let group = 0; group < 2; group++) {
+    const names = [longest, ...Array.from({ length: 199 }, (_, n) => `model-${group}-${n}`)]
+    const answers = await Promise.all(names.map((name) => lifecycle.service.submit(named(name))))
+    for (const { id } of answers) {
+      expect(await lifecycle.service.waitFor(id, 60_000)).toMatchObject({ status: 'succeeded' })
+    }
+    const flight = client.workflow.getHandle(flightIdOf(answers[0]!.id))
+    const described = await flight.describe()
+    const shown = described.typedSearchAttributes.getAll().find(({ key }) => key.name === 'ModelName')
+    expect(shown?.value).toContain(longest)
+  }
+  const { id } = await lifecycle.service.submit({ ...request(1), uid: 'u'.repeat(255) })
+  expect(await lifecycle.service.waitFor(id, 60_000)).toMatchObject({ status: 'succeeded' })
+  expect(await store.count(id)).toEqual({ waiting: 0, running: 0 })
+})
+
+// PR-08
+test('a guard that starts on a process that closes already waits for its end and starts what it left', async () => {
+  const { lifecycle, store, client, taskQueue, processId, request, startWorker } = await startInProcess({
+    worker: false,
+  })
+  await store.openProcess(processId)
+  const { id } = await lifecycle.service.submit(request(1))
+  await store.closeProcess(processId)
+  await startWorker()
+  const guard = client.workflow.getHandle(guardIdOf(processId))
+  await vi.waitFor(async () => {
+    const { raw } = await guard.describe()
+    expect(raw.pendingActivities?.map(({ activityType }) => activityType?.name)).toEqual(['watchProcess'])
+  }, deadline)
+  expect((await guard.describe()).taskQueue).toBe(guardQueueOf(taskQueue))
+  await store.leaveProcess(processId)
+  expect(await lifecycle.service.waitFor(id, 30_000)).toMatchObject({ status: 'succeeded' })
+  await guard.result()
+  await recordHistory(client, guardIdOf(processId), 'guard-unstarted')
+})

@@ -102,6 +102,25 @@ describe.each(providers)('$name', ({ name, routes, words, noTime, start }) => {
     expect(items).toMatchObject([{ status: 'failed', errorInfo: 'task queue failed' }])
   })
 
+  // PR-05
+  test('with a key the same refusal withdraws nothing: the prediction goes on, and the same request again finds it', async () => {
+    const { service, request, store, twin, ...staged } = await stage(
+      { output: 'done' },
+      { queueAllowanceMs: 500 },
+    )
+    await staged.workers?.stop()
+    const keyed = { ...request(), idempotency: { key: 'k', fingerprint: 'f' } }
+    for (let n = 0; n < 2; n++) {
+      await expect(service.predict(keyed)).rejects.toMatchObject({ code: 'temporal_unavailable' })
+    }
+    const { items } = await store.list({ limit: 10 })
+    expect(items).toMatchObject([{ status: 'pending' }])
+    await staged.startWorker()
+    expect(await service.waitFor(items[0]!.id, 30_000)).toMatchObject({ status: 'succeeded' })
+    expect(await service.submit(keyed)).toEqual({ id: items[0]!.id, earlier: true })
+    expect(twin.callsOf(routes.create)).toHaveLength(1)
+  })
+
   test('a paused queue holds back async predictions only', async () => {
     const { service, request, store, queue, twin } = await stage({ output: 'done' })
     await store.pause(queue)
