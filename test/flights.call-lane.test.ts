@@ -1,6 +1,8 @@
 /** Flights in lane `call`, from submission to a terminal record: real Temporal, real store, scripted platform. */
-import { expect, test, vi } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { flightIdOf, guardIdOf, guardQueueOf } from '../contracts/names.ts'
+import { makeHeldCalls } from '../records/held-calls.ts'
+import { openSqliteStore } from '../records/sqlite.ts'
 import { recordHistory, startInProcess } from './support/in-process.ts'
 import { after, hang, json } from './support/scripted-server.ts'
 
@@ -174,21 +176,29 @@ test('a name of 512 bytes and long fairness keys fly beside 199 others, and so d
 
 // PR-08
 test('a guard that starts on a process that closes already waits for its end and starts what it left', async () => {
-  const { lifecycle, store, client, taskQueue, processId, request, startWorker } = await startInProcess({
+  const { lifecycle, store, client, dataDir, processId, request, startWorker } = await startInProcess({
     worker: false,
   })
   await store.openProcess(processId)
   const { id } = await lifecycle.service.submit(request(1))
   await store.closeProcess(processId)
-  await startWorker()
+  const other = await openSqliteStore({ dataDir })
+  await other.registerProcess('worker-2', 'worker')
+  await other.openProcess('worker-2')
+  const held = makeHeldCalls(other)
+  const workers = await startWorker({ store: other, held, processId: 'worker-2' })
+  onTestFinished(async () => {
+    await workers.stop()
+    held.close()
+    await other.close()
+  })
   const guard = client.workflow.getHandle(guardIdOf(processId))
   await vi.waitFor(async () => {
     const { raw } = await guard.describe()
     expect(raw.pendingActivities?.map(({ activityType }) => activityType?.name)).toEqual(['watchProcess'])
   }, deadline)
-  expect((await guard.describe()).taskQueue).toBe(guardQueueOf(taskQueue))
   await store.leaveProcess(processId)
-  expect(await lifecycle.service.waitFor(id, 30_000)).toMatchObject({ status: 'succeeded' })
   await guard.result()
+  await vi.waitFor(async () => expect((await other.get(id))?.status).toBe('succeeded'), deadline)
   await recordHistory(client, guardIdOf(processId), 'guard-unstarted')
 })
