@@ -176,10 +176,10 @@ test('a name of 512 bytes and long fairness keys fly beside 199 others, and so d
 
 // PR-08
 test('a guard that starts on a process that closes already waits for its end and starts what it left', async () => {
-  const { lifecycle, store, client, dataDir, processId, request, startWorker } = await startInProcess({
-    worker: false,
-  })
+  const parts = await startInProcess({ worker: false })
+  const { lifecycle, store, client, dataDir, processId, queue, request, startWorker } = parts
   await store.openProcess(processId)
+  await store.pause(queue)
   const { id } = await lifecycle.service.submit(request(1))
   await store.closeProcess(processId)
   const other = await openSqliteStore({ dataDir })
@@ -199,6 +199,7 @@ test('a guard that starts on a process that closes already waits for its end and
   }, deadline)
   await store.leaveProcess(processId)
   await guard.result()
+  await other.unpause(queue)
   await vi.waitFor(async () => expect((await other.get(id))?.status).toBe('succeeded'), deadline)
   await recordHistory(client, guardIdOf(processId), 'guard-unstarted')
 })
