@@ -94,6 +94,7 @@ export function loadWorker(env: Env = environment()) {
     ...outputFiles(read),
     ...tracing(read),
     metricsAddress: read('PERDURE_METRICS_ADDRESS'),
+    ownershipEveryMs: read('PERDURE_OWNERSHIP_EVERY'),
     ...cache(read, env),
     shutdownDelayMs: read('SHUTDOWN_DELAY'),
     runner: runner(read, env),
@@ -138,6 +139,7 @@ export function loadStart(env: Env = environment()) {
     ...apiParts(read, 'v2', { V2_ADDRESS: `127.0.0.1:${modelPort}` }),
     ...outputFiles(read),
     runner: runner(read, env),
+    ownershipEveryMs: read('PERDURE_OWNERSHIP_EVERY'),
     ...cache(read, env),
     modelPort,
     embeddedTemporal: read.given('TEMPORAL_ADDRESS')

@@ -2,6 +2,7 @@
 import type { EndEvent } from './activities/told.ts'
 import type { FlightStart } from './contracts/flights.ts'
 import { flightIdOf, type PlatformName } from './contracts/names.ts'
+import type { FoundOwnerless } from './contracts/ownership.ts'
 import { isTerminal } from './contracts/statuses.ts'
 import type { Logger } from './logging.ts'
 import type { Metrics, PlatformCall } from './metrics.ts'
@@ -55,6 +56,13 @@ export function makeWorkerReports(parts: ReportParts) {
       metrics.validationEnded(verdict, Math.max(0, Date.now() - Date.parse(createdAt)) / 1000)
       log.info({ validation: id, workflow: id, verdict }, 'validation ended')
     },
+    onOwnerless({ kind, id, closed, ageMs, found, outcome }: FoundOwnerless): void {
+      metrics.ownerless(kind, found)
+      const about = { workflow: id, kind, closed, ageMs: Math.round(ageMs), found }
+      if (outcome === 'owned') log.error(about, 'an open record had no live workflow; it has one again')
+      else log.error(about, 'an open record has no live workflow, and Temporal refuses to start one')
+    },
+    onOwnershipChecked: metrics.ownershipChecked,
     onTry(outcome: string, { delivery, prediction }: { delivery: string; prediction: string }) {
       metrics.delivery(outcome)
       log.info({ prediction, delivery, outcome }, 'webhook')

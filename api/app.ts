@@ -50,7 +50,7 @@ export function makeApp(deps: ApiDeps, settings: ApiSettings): Api {
   mountReference(app, deps)
 
   metrics.backlogFrom({
-    store: () => store.figures(settings.queue),
+    store: () => store.figures(settings.queue, settings.taskTimeoutMs + overdueMarginMs),
     maxQueueSize: settings.maxQueueSize,
     ...(deps.queueBacklogs && { temporal: deps.queueBacklogs }),
   })
@@ -59,6 +59,9 @@ export function makeApp(deps: ApiDeps, settings: ApiSettings): Api {
   app.notFound(observe(deps, 'unmatched', 'inherited', (c) => noRoute(app, deps, c)))
   return app
 }
+
+/** What ends at the task timeout is written a little later. */
+const overdueMarginMs = 60_000
 
 const methods = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'] as const
 

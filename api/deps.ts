@@ -53,6 +53,7 @@ export interface ApiSettings {
   /** `TASK_TYPE_NAME`. */
   queue: string
   maxQueueSize: number
+  taskTimeoutMs: number
   maxBodyBytes: number
   /** Filter of `/delete_pending`; empty = all. */
   modelName: string

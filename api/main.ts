@@ -115,6 +115,7 @@ export async function startApi(config: ApiConfig, parts: ApiParts): Promise<Runn
     {
       queue: config.queue,
       maxQueueSize: config.maxQueueSize,
+      taskTimeoutMs: config.taskTimeoutMs,
       maxBodyBytes: config.maxBodyBytes,
       modelName: config.modelName,
       generateDefault: config.generateDefault,

@@ -5,6 +5,7 @@ import { addBless } from './bless.ts'
 import { addCheckConfig } from './check-config.ts'
 import { addMigrate } from './migrate.ts'
 import { addModels } from './models.ts'
+import { addOwnership } from './ownership.ts'
 import { addPredict } from './predict.ts'
 import { addProcesses } from './processes.ts'
 import { addRecover } from './recover.ts'
@@ -28,6 +29,7 @@ addCheckConfig(program)
 addMigrate(program)
 addWebhooks(program)
 addRecover(program)
+addOwnership(program)
 addProcesses(program)
 
 await program.parseAsync()

@@ -1,6 +1,7 @@
 /** `perdure recover`: what an operator runs once after a restore, when workers and APIs are up again. */
 import type { Command } from 'commander'
 import { loadWorker } from '../config.ts'
+import type { OwnedKind } from '../contracts/ownership.ts'
 
 export function addRecover(program: Command): void {
   program
@@ -14,10 +15,20 @@ export function addRecover(program: Command): void {
       try {
         // The other commands do not load Temporal's client.
         const { recover } = await import('../recover.ts')
-        const done = await recover(loadWorker())
-        const { flights, guards, deliveries } = done
+        const { ownerless } = await recover(loadWorker())
+        const of = (kind: OwnedKind) => ownerless.filter((one) => one.kind === kind).length
+        const done = {
+          flights: of('flight'),
+          guards: of('guard'),
+          deliveries: of('delivery'),
+          validations: of('validation'),
+        }
+        const { flights, guards, deliveries, validations } = done
         if (options.json) console.log(JSON.stringify(done))
-        else console.log(`flights ${flights}, guards ${guards}, webhook deliveries ${deliveries}`)
+        else
+          console.log(
+            `started: flights ${flights}, guards ${guards}, webhook deliveries ${deliveries}, keepers of validations ${validations}`,
+          )
       } catch (error) {
         console.error(error instanceof Error ? error.message : String(error))
         process.exitCode = 1

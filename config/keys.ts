@@ -117,6 +117,11 @@ export const keys = {
     1,
     'Terminal records are kept at least this long; below 24h their idempotency keys end with them',
   ),
+  PERDURE_OWNERSHIP_EVERY: duration(
+    '1h',
+    60_000,
+    'How often it is checked that every open record has a live workflow, also at the start of each worker; at least 1m',
+  ),
   GENERATE_DEFAULT: oneOf('sse', ['sse', 'ndjson'], 'Framing of /v1/generate when Accept does not say'),
 
   TEMPORAL_ADDRESS: peer('localhost:7233', 'Temporal frontend; under npm start unset = embedded'),

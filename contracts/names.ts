@@ -10,6 +10,8 @@
  * - runner: launches one model-server job; validation: runs a candidate through a runner and probes it
  * - keeper: one workflow beside each validation; when an operator has terminated that, stops its jobs and ends its record
  * - blessing: the verdict of a validation; the gate reads it
+ * - ownership check: one workflow an hour that looks whether every open record has a live workflow; each that has none is a
+ *   fault, and gets one again
  */
 
 export const workflowNames = {
@@ -20,6 +22,7 @@ export const workflowNames = {
   delivery: 'delivery',
   batch: 'batch',
   retention: 'retention',
+  ownershipCheck: 'ownershipCheck',
   cleanup: 'cleanup',
   reaper: 'reaper',
 } as const
@@ -38,6 +41,14 @@ export type Lane = (typeof lanes)[number]
 
 export const platformNames = ['kserve', 'k8s', 'replicate', 'runpod', 'v2'] as const
 export type PlatformName = (typeof platformNames)[number]
+
+export const platformLanes = {
+  kserve: 'call',
+  k8s: 'call',
+  replicate: 'job',
+  runpod: 'job',
+  v2: 'call',
+} as const satisfies Record<PlatformName, Lane>
 
 /** The Temporal task queue of a deployment; `TASK_TYPE_NAME` keeps deployments on one namespace apart. */
 export function taskQueueOf(taskTypeName: string): string {
@@ -84,6 +95,11 @@ export function deliveryIdOf(deliveryId: string): string {
 /** One per run of a validation's workflow. */
 export function keeperIdOf(validationId: string, runId: string): string {
   return `keeper-${validationId}-${runId}`
+}
+
+/** The check at a worker's start. The schedule of this name puts the hour behind it. */
+export function ownershipIdOf(taskQueue: string): string {
+  return `ownership-${taskQueue}`
 }
 
 export function guardIdOf(processId: string): string {

@@ -165,6 +165,8 @@ export interface KeeperInput {
   id: string
   runId: string
   queue: string
+  /** The validation is closed already, and nobody will cancel this keeper: it sets to work at once. */
+  closed?: boolean
 }
 
 /** What a validation has left behind whose workflow is closed. */

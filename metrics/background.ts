@@ -1,5 +1,6 @@
-/** What is counted of work beside the predictions: webhook deliveries, validations. */
+/** What is counted of work beside the predictions: webhook deliveries, validations, Temporal, ownership checks. */
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
+import { type CheckOccasion, checkOccasions, type OwnedKind, ownedKinds } from '../contracts/ownership.ts'
 import { verdicts } from '../contracts/validation-verdict.ts'
 
 export interface BackgroundMetrics {
@@ -10,6 +11,9 @@ export interface BackgroundMetrics {
   temporalAnswers(answers: boolean): void
   /** Temporal takes no start of a flight that was accepted. */
   startRefused(): void
+  /** An open record had no live workflow: a fault. */
+  ownerless(kind: OwnedKind, found: CheckOccasion): void
+  ownershipChecked(): void
 }
 
 const minutes = [5, 15, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200]
@@ -45,9 +49,21 @@ export function makeBackgroundMetrics(registers: Registry[]): BackgroundMetrics 
     help: 'Flights that were accepted and that Temporal refuses to start: a fault of Perdure',
     registers,
   })
+  const ownerless = new Counter({
+    name: 'records_ownerless_total',
+    help: 'Open records found without a live workflow, each a fault, by what is missing and by what found it',
+    labelNames: ['kind', 'found'],
+    registers,
+  })
+  const checks = new Counter({
+    name: 'ownership_checks_total',
+    help: 'Ownership checks that have looked at everything',
+    registers,
+  })
   // Shown from the start: a rate of nothing is 0, not absent.
   for (const outcome of ['succeeded', 'waiting', 'failed', 'gone']) deliveries.inc({ outcome }, 0)
   for (const verdict of verdicts) validations.inc({ verdict }, 0)
+  for (const kind of ownedKinds) for (const found of checkOccasions) ownerless.inc({ kind, found }, 0)
   return {
     temporalAnswers: (answers) => temporal.set(answers ? 1 : 0),
     startRefused: () => refusedStarts.inc(),
@@ -56,5 +72,7 @@ export function makeBackgroundMetrics(registers: Registry[]): BackgroundMetrics 
       validations.inc({ verdict })
       validationTime.observe(seconds)
     },
+    ownerless: (kind, found) => ownerless.inc({ kind, found }),
+    ownershipChecked: () => checks.inc(),
   }
 }

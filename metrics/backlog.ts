@@ -5,6 +5,7 @@ import { Gauge, type Registry } from 'prom-client'
 export interface StoreBacklog {
   waiting: number
   running: number
+  overdue: number
   oldestWaitingAt: number | undefined
   providerJobs: number
   providerCancelsDue: number
@@ -55,6 +56,10 @@ export function makeBacklogMetrics(registers: Registry[]): BacklogMetrics {
         ({ waiting }) => waiting / maxQueueSize,
       ],
       [gauge('predictions_running', 'Running predictions'), ({ running }) => running],
+      [
+        gauge('records_overdue', 'Predictions that have run for longer than TASK_TIMEOUT and a minute'),
+        ({ overdue }) => overdue,
+      ],
       [
         gauge('prediction_oldest_waiting_seconds', 'Since the longest waiting prediction was accepted'),
         ({ oldestWaitingAt }) => ageOf(oldestWaitingAt),

@@ -198,7 +198,7 @@ export function composeStore(
     inputsOf: (id) => engine.read(() => listing.inputs(id)),
     list: (filter) => engine.read(() => listing.list(filter)),
     count: (queue) => engine.read(() => queues.count(queue)),
-    figures: (queue) => engine.read(() => figures.figures(queue)),
+    figures: (queue, overdueAfterMs) => engine.read(() => figures.figures(queue, overdueAfterMs)),
     terminalAmong: (ids) => engine.read(() => listing.terminalAmong(ids)),
     meanRunMs: (modelName) => engine.read(() => queues.meanRunMs(modelName)),
 
@@ -219,7 +219,8 @@ export function composeStore(
     outboxDone: (seq) => engine.write(outboxDone, seq),
     outboxOwedBy: (processId, limit) => engine.read(() => outbox.owedBy(processId, limit)),
 
-    leftOpen: () => engine.read(() => recovery.leftOpen()),
+    leftOpen: (page) => engine.read(() => recovery.leftOpen(page)),
+    flightStarts: (prefixes) => engine.read(() => recovery.flightStarts(prefixes)),
 
     deliveries: makeDeliveryStore(deliveries, engine),
 

@@ -14,6 +14,14 @@ export function makeFigures(dialect: Dialect) {
       .where('status', 'in', ['pending', 'running'])
       .groupBy('status'),
   )
+  const overdue = dialect.prepare((db, p: { queue: string; before: number }) =>
+    db
+      .selectFrom('predictions')
+      .select((of) => of.fn.countAll<number>().as('count'))
+      .where('queue', '=', p.queue)
+      .where('status', '=', 'running')
+      .where('started_at', '<', p.before),
+  )
   const oldestWaiting = dialect.prepare((db, p: { queue: string }) =>
     db
       .selectFrom('predictions')
@@ -60,11 +68,13 @@ export function makeFigures(dialect: Dialect) {
   )
 
   return {
-    *figures(queue: string): Operation<StoreFigures> {
+    *figures(queue: string, overdueAfterMs: number): Operation<StoreFigures> {
       const rows = yield* open({ queue })
+      const before = (yield* dialect.clock()) - overdueAfterMs
       return {
         waiting: rows.find(({ status }) => status === 'pending')?.count ?? 0,
         running: rows.find(({ status }) => status === 'running')?.count ?? 0,
+        overdue: (yield* overdue({ queue, before }))[0]?.count ?? 0,
         oldestWaitingAt: (yield* oldestWaiting({ queue }))[0]?.created_at,
         providerJobs: (yield* jobs({ queue }))[0]?.count ?? 0,
         providerCancelsDue: (yield* cancelsDue({}))[0]?.count ?? 0,

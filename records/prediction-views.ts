@@ -1,6 +1,6 @@
 /** What the store shows: records, pages of them, jobs at providers, figures, messages on their way. Types only. */
-import type { FlightStart } from '../contracts/flights.ts'
 import type { PlatformName } from '../contracts/names.ts'
+import type { OwnedKind } from '../contracts/ownership.ts'
 import type { PredictionStatus } from '../contracts/statuses.ts'
 import type { WebhookOrder } from './deliveries.ts'
 import type { JsonText } from './store.ts'
@@ -83,6 +83,7 @@ export interface QueueCounts {
 
 /** How much is left to do, for metrics. Times are milliseconds since 1970, the store's clock; absent = nothing is left. */
 export interface StoreFigures extends QueueCounts {
+  overdue: number
   oldestWaitingAt: number | undefined
   /** Open predictions whose job at a provider is known. */
   providerJobs: number
@@ -110,12 +111,13 @@ export interface OutboxRow {
 /** `gone`: it has been sent. `held`: another sender has it, for so long at most. */
 export type OutboxLease = { outcome: 'leased' } | { outcome: 'gone' } | { outcome: 'held'; leftMs: number }
 
-/** See `leftOpen`. */
-export interface LeftOpen {
-  /** With open members, messages unsent or cancels that providers have still to hear. */
-  flights: FlightStart[]
-  /** API processes that need a guard: not known to be dead, holding direct calls, or owing messages. */
-  processes: string[]
-  /** Ids of webhook events on their way. */
-  deliveries: string[]
+/** Which of what is left open; at most 500 of it. */
+export interface LeftOpenPage {
+  kind: OwnedKind
+  /** `TASK_TYPE_NAME`: a database may serve several deployments. */
+  queue: string
+  /** Younger ones are left out, by the store's clock. */
+  minAgeMs: number
+  /** The last id of the page before. */
+  after?: string
 }

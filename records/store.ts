@@ -2,6 +2,8 @@
  * The store's interface, the arbiter of every record's status, and the one door of other rooms to what it speaks of. Owns
  * types only; sqlite.ts and postgres.ts implement it.
  */
+import type { FlightStart } from '../contracts/flights.ts'
+import type { LeftOpen } from '../contracts/ownership.ts'
 import type { TerminalStatus } from '../contracts/statuses.ts'
 import type { DeliveryStore } from './deliveries.ts'
 import type {
@@ -24,7 +26,7 @@ import type {
 } from './prediction-changes.ts'
 import type {
   CancelDue,
-  LeftOpen,
+  LeftOpenPage,
   ListFilter,
   OutboxLease,
   OutboxRow,
@@ -69,7 +71,7 @@ export type {
 } from './prediction-changes.ts'
 export type {
   CancelDue,
-  LeftOpen,
+  LeftOpenPage,
   ListFilter,
   OutboxLease,
   OutboxRow,
@@ -165,7 +167,8 @@ export interface Store {
   inputsOf(id: string): Promise<JsonText | undefined>
   list(filter: ListFilter): Promise<Page>
   count(queue: string): Promise<QueueCounts>
-  figures(queue: string): Promise<StoreFigures>
+  /** Of what has been running for longer than `overdueAfterMs`, by the store's clock, it says how many. */
+  figures(queue: string, overdueAfterMs: number): Promise<StoreFigures>
   /** Those of `ids` that are terminal, with their status. Cheap: callers poll it. */
   terminalAmong(ids: readonly string[]): Promise<Map<string, TerminalStatus>>
   /** Mean run time of the model's latest successes in milliseconds, undefined if unknown. */
@@ -209,8 +212,10 @@ export interface Store {
   /** Rule 3 for callers without a token: what the record's status does not allow is ignored. The record after it. */
   updateTask(id: string, change: TaskChange): Promise<StoredPrediction | undefined>
 
-  /** Everything that needs a workflow of ours, whether it has one or not. Reads whole tables: for recovery only. */
-  leftOpen(): Promise<LeftOpen>
+  /** One page, by id, of what needs a workflow of ours, whether it has one or not: open, or owing a message or a cancel. */
+  leftOpen(page: LeftOpenPage): Promise<LeftOpen[]>
+  /** What those flights are to be started with that have such members. */
+  flightStarts(prefixes: readonly string[]): Promise<FlightStart[]>
 
   /** Written before the bytes, so that no bytes are without a row. `predictionId` may be empty. */
   addFile(name: string, predictionId: string): Promise<void>

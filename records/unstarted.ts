@@ -1,4 +1,5 @@
 /** Flights whose start nobody has confirmed, gathered with what their starts need. Starts none. */
+import { sql } from 'kysely'
 import type { FlightStart } from '../contracts/flights.ts'
 import type { Lane, PlatformName } from '../contracts/names.ts'
 import type { Endings } from './endings.ts'
@@ -26,6 +27,13 @@ export interface UnstartedRequest {
   after: string
 }
 
+/** Open, or ended (canceled before the flight started, perhaps) with somebody who is still to be told of it. */
+export const needsFlight = sql<boolean>`(
+  predictions.status in ('pending', 'running')
+  or predictions.id in (select prediction_id from outbox)
+  or predictions.id in (select id from jobs where cancel_due = 1)
+)`
+
 /** Members of one page; more than a flight can have. */
 const pageRows = 2_000
 
@@ -40,14 +48,7 @@ export function makeUnstarted(dialect: Dialect, endings: Pick<Endings, 'endOverd
       .where('process_id', '=', p.processId)
       .where('started', '=', 0)
       .where('prefix', '>', p.after)
-      // Canceled before its start, a member still has whoever is to be told of it.
-      .where((of) =>
-        of.or([
-          of('status', 'in', ['pending', 'running']),
-          of('predictions.id', 'in', db.selectFrom('outbox').select('prediction_id')),
-          of('predictions.id', 'in', db.selectFrom('jobs').select('jobs.id').where('cancel_due', '=', 1)),
-        ]),
-      )
+      .where(needsFlight)
       .orderBy('prefix')
       .orderBy('seq')
       .limit(pageRows),

@@ -150,6 +150,12 @@ describe('forms', () => {
     expect(loadApi({ TEMPORAL_TASK_QUEUE: 'mine' }).temporal.taskQueue).toBe('mine')
   })
 
+  test('PERDURE_OWNERSHIP_EVERY is an hour unless said, and a minute at least', () => {
+    expect(loadWorker({}).ownershipEveryMs).toBe(3_600_000)
+    expect(loadWorker({ PERDURE_OWNERSHIP_EVERY: '1m' }).ownershipEveryMs).toBe(60_000)
+    expect(() => loadWorker({ PERDURE_OWNERSHIP_EVERY: '59s' })).toThrow('PERDURE_OWNERSHIP_EVERY')
+  })
+
   test('RECORD_RETENTION wins over its old name', () => {
     expect(loadApi({ REDIS_KEY_DURATION: '1h' }).retentionMs).toBe(3_600_000)
     expect(loadApi({ REDIS_KEY_DURATION: '1h', RECORD_RETENTION: '2h' }).retentionMs).toBe(7_200_000)

@@ -101,6 +101,77 @@ tools.test('Prometheus accepts its settings, the alert rules and every query of 
   check('rules', join(folder, 'panels.yml'))
 })
 
+tools.test('the alarms of the ownership check fire when they must, and only then', () => {
+  const folder = temporaryFolder('promtool')
+  const series = (name: string, values: string) => ({ series: name, values })
+  const counter = (count: string) =>
+    series('records_ownerless_total{job="perdure-worker",instance="w1",kind="flight",found="hour"}', count)
+  const checks = (count: string, instance = 'w1') =>
+    series(`ownership_checks_total{job="perdure-worker",instance="${instance}"}`, count)
+  const up = series('up{job="perdure-worker",instance="w1"}', '1x600')
+  const fires = (alertname: string, at: string, labels?: Record<string, string>) => ({
+    alertname,
+    eval_time: at,
+    exp_alerts: labels === undefined ? [] : [{ exp_labels: labels }],
+  })
+  const found = { severity: 'critical', kind: 'flight', found: 'hour' }
+  const missing = { severity: 'warning' }
+  const tests = [
+    // A counter that rises, once, long after it was first seen.
+    {
+      input_series: [counter('0x120 1x300')],
+      alert_rule_test: [
+        fires('PerdureOwnerless', '119m'),
+        fires('PerdureOwnerless', '125m', found),
+        fires('PerdureOwnerless', '200m'),
+      ],
+    },
+    // Found by a process before it was scraped for the first time.
+    {
+      input_series: [counter('_x30 1x300')],
+      alert_rule_test: [fires('PerdureOwnerless', '32m', found), fires('PerdureOwnerless', '60m')],
+    },
+    // One an hour, on one worker or another, the first before anything was scraped.
+    {
+      input_series: [up, checks('1x59 2x119 3x421'), checks('0x119 1x481', 'w2')],
+      alert_rule_test: ['30m', '100m', '181m', '290m'].map((at) => fires('PerdureOwnershipCheckMissing', at)),
+    },
+    // The last one after two hours.
+    {
+      input_series: [up, checks('1x59 2x59 3x600')],
+      alert_rule_test: [
+        fires('PerdureOwnershipCheckMissing', '200m'),
+        fires('PerdureOwnershipCheckMissing', '310m', missing),
+      ],
+    },
+    // None at all: known once workers have been there for three hours.
+    {
+      input_series: [up, checks('0x600')],
+      alert_rule_test: [
+        fires('PerdureOwnershipCheckMissing', '179m'),
+        fires('PerdureOwnershipCheckMissing', '181m', missing),
+      ],
+    },
+  ]
+  // Of an alert only whether it fires, and for what: its words are no promise.
+  const rules = parse(read('deploy/prometheus/alerts.yml')) as {
+    groups: { rules: { annotations?: object }[] }[]
+  }
+  for (const { rules: each } of rules.groups) for (const rule of each) delete rule.annotations
+  writeFileSync(join(folder, 'alerts.yml'), JSON.stringify(rules))
+  const file = join(folder, 'tests.yml')
+  const interval = { interval: '1m', input_series: [] }
+  writeFileSync(
+    file,
+    JSON.stringify({
+      rule_files: ['alerts.yml'],
+      evaluation_interval: '1m',
+      tests: tests.map((one) => ({ ...interval, ...one })),
+    }),
+  )
+  execFileSync(promtool ?? '', ['test', 'rules', file], { stdio: 'pipe', timeout: 60_000 })
+})
+
 const prometheus = findExecutable('prometheus')
 const server = requirement('promtool', () => prometheus !== undefined || 'prometheus is not installed')
 
@@ -236,7 +307,7 @@ async function shownMetrics(): Promise<Map<string, string[]>> {
   return shown
 }
 
-const functions = /^(?:absent|and|by|histogram_quantile|increase|max|on|rate|sum|unless)$/
+const functions = /^(?:absent|and|by|histogram_quantile|increase|max|offset|on|or|rate|sum|unless)$/
 
 /** Names in a query: what stands in braces and behind by or on are labels, the rest are metrics. */
 function namesIn(expr: string): { metrics: string[]; labels: string[] } {

@@ -1,4 +1,4 @@
-/** No failure of an activity closes what owns a record: flight, guard, delivery and retention ask again. Real Temporal. */
+/** No failure of an activity closes what owns a record: flight, guard, delivery, retention and ownership check ask again. Real Temporal. */
 import { randomUUID } from 'node:crypto'
 import { ApplicationFailure } from '@temporalio/activity'
 import { Client, Connection, type WorkflowHandle } from '@temporalio/client'
@@ -11,6 +11,7 @@ import { flightIdOf } from '../contracts/names.ts'
 import { makeHeldCalls } from '../records/held-calls.ts'
 import { openSqliteStore } from '../records/sqlite.ts'
 import type { OutboxSender, Store } from '../records/store.ts'
+import type { TemporalApi } from '../runtime/temporal/client.ts'
 import { traceSinks } from '../tracing/temporal.ts'
 import { workflowBundle } from '../worker/bundle.ts'
 import { makeActivities } from '../worker/worker.ts'
@@ -79,7 +80,8 @@ test('members that wait for a place when their process is declared dead are ende
 // PR-01
 describe('whatever fails in an activity of', () => {
   const outbox: OutboxSender = { mirrors: false, drain: async () => undefined }
-  const temporal = { startFlight: async () => 'started' as const, wakeFlight: async () => undefined }
+  const answers = { startFlight: async () => 'started', running: async () => new Set() }
+  const temporal = { ...answers, wakeFlight: async () => undefined } as unknown as TemporalApi
   const logger = new DefaultLogger('ERROR', () => undefined)
   const limits = { taskTimeoutMs: 1_000, maxAttempts: 12 }
 
@@ -95,7 +97,7 @@ describe('whatever fails in an activity of', () => {
     }
     const failing: object = new Proxy({}, { get: (_, name) => (name === 'deliveries' ? failing : fail) })
     const store = failing as Store
-    const parts = { store, processId: 'p', limits, concurrency: 1, retentionMs: 1 }
+    const parts = { store, processId: 'p', queue: 'q', limits, concurrency: 1, retentionMs: 1 }
     const webhooks = {
       secrets: [{ reveal: () => secrets[0]! }],
       rules: { allowHttp: false, allowCidrs: [], allowPorts: [] },
@@ -240,6 +242,14 @@ describe('a worker that fails for good, as those of earlier releases may', () =>
     const retention = await start('retention')
     expect(await retention.result()).toBe(3)
     await recordHistory(client, retention.workflowId, 'retention-failed-round')
+  })
+
+  test('delays an ownership check', async () => {
+    const report = { checked: { flights: 1, guards: 0, deliveries: 0, validations: 0 }, ownerless: [] }
+    const { client, start } = await stage({ checkOwnership: async () => report })
+    const check = await start('ownershipCheck', { found: 'command' })
+    expect(await check.result()).toEqual(report)
+    await recordHistory(client, check.workflowId, 'ownership-check-failed-round')
   })
 
   async function hasFlown(flight: WorkflowHandle): Promise<boolean> {

@@ -132,7 +132,7 @@ describe('the SDK', () => {
 
 describe('what is left to do', () => {
   const backlog: StoreBacklog = {
-    ...{ waiting: 5, running: 2, oldestWaitingAt: Date.now() - 60_000, providerJobs: 1 },
+    ...{ waiting: 5, running: 2, overdue: 3, oldestWaitingAt: Date.now() - 60_000, providerJobs: 1 },
     ...{ providerCancelsDue: 1, outbox: 4, oldestOutboxAt: undefined, deliveriesWaiting: 3 },
     validationsOpen: 1,
   }
@@ -149,6 +149,7 @@ describe('what is left to do', () => {
     for (const line of [
       'task_queue_size 5',
       'task_queue_size_ratio 0.5',
+      'records_overdue 3',
       'outbox_messages 4',
       'outbox_oldest_seconds 0',
       'task_queue_backlog{task_queue="q",kind="activity"} 6',

@@ -14,7 +14,7 @@ import {
 describeStores('figures', (kind) => {
   test('say what is left to do, and since when', async () => {
     const store = await servingStore(await kind.place(), 'api-1', { mirror: true })
-    const none = await store.figures('critical')
+    const none = await store.figures('critical', 60_000)
     expect(none).toMatchObject({ waiting: 0, running: 0, providerJobs: 0, outbox: 0, validationsOpen: 0 })
     expect(none.oldestWaitingAt).toBeUndefined()
     expect(none.oldestOutboxAt).toBeUndefined()
@@ -22,7 +22,7 @@ describeStores('figures', (kind) => {
     const before = Date.now()
     const [first, second] = await admitted(store, 3)
     await store.validations.create({ id: 'validation-1', modelName: 'm', spec: '{}' })
-    const waiting = await store.figures('critical')
+    const waiting = await store.figures('critical', 60_000)
     expect(waiting).toMatchObject({ waiting: 3, running: 0, outbox: 3, validationsOpen: 1 })
     // The store's clock may be another machine's.
     expect(Math.abs((waiting.oldestWaitingAt ?? 0) - before)).toBeLessThan(60_000)
@@ -31,14 +31,17 @@ describeStores('figures', (kind) => {
     const token = await taken(store, first!)
     await store.beginJob(first!, token)
     await store.jobCreated(first!, '{"jobId":"j","hints":{}}')
-    expect(await store.figures('critical')).toMatchObject({ waiting: 2, running: 1, providerJobs: 1 })
+    expect(await store.figures('critical', 60_000)).toMatchObject({
+      ...{ waiting: 2, running: 1, overdue: 0, providerJobs: 1 },
+    })
+    expect(await store.figures('critical', -60_000)).toMatchObject({ running: 1, overdue: 1 })
     await store.cancel(first!)
     await store.cancel(second!)
     await store.validations.end('validation-1', { verdict: 'ABORTED' })
-    expect(await store.figures('critical')).toMatchObject({
+    expect(await store.figures('critical', 60_000)).toMatchObject({
       ...{ waiting: 1, running: 0, providerJobs: 0, providerCancelsDue: 1, validationsOpen: 0 },
     })
-    expect(await store.figures('another')).toMatchObject({ waiting: 0, providerCancelsDue: 1 })
+    expect(await store.figures('another', 60_000)).toMatchObject({ waiting: 0, providerCancelsDue: 1 })
   })
 
   test('a trace is handed to whoever takes the prediction; without one nothing is', async () => {

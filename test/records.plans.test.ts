@@ -1,6 +1,7 @@
 /** With many records stored, PostgreSQL finds what hot statements ask for by index: their cost stays that of the few. */
 import pg from 'pg'
 import { expect, onTestFinished, test, vi } from 'vitest'
+import { ownedKinds } from '../contracts/ownership.ts'
 import { describeWithCluster } from './support/postgres.ts'
 import {
   admissionOf,
@@ -158,7 +159,9 @@ describeWithCluster('plans', () => {
     await db.query('delete from outbox')
     await db.query('vacuum analyze outbox')
     const due = await askedBy(async () => {
-      await store.figures('critical')
+      await store.figures('critical', 60_000)
+      for (const kind of ownedKinds) await store.leftOpen({ kind, queue: 'critical', minAgeMs: 0 })
+      await store.flightStarts(['f7'])
       await store.outboxOwedBy('api-1', 10)
     })
     await expectIndexes(db, due, ['force_custom_plan'], everyTable.replace('|outbox', ''))

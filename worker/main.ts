@@ -59,9 +59,11 @@ export async function runWorkers(
     connection: temporalConnection(config.temporal),
     namespace,
     taskQueue,
+    queue: config.queue,
     bundle: await workflowBundle(join(config.cacheDir, 'bundles')),
     concurrency: config.concurrency,
     retentionMs: config.retentionMs,
+    ownershipEveryMs: config.ownershipEveryMs,
     expireFiles: (retentionMs) => expireFiles(store, files, retentionMs),
     outputFiles: makeOutputFiles({
       ...config.outputFiles,

@@ -11,9 +11,11 @@ import { makeDeliveryActivities, type WebhookSending } from '../activities/deliv
 import { withFailures } from '../activities/failure.ts'
 import { makeFlightActivities } from '../activities/fly.ts'
 import { type GuardDeps, makeGuardActivities } from '../activities/guard.ts'
+import { makeOwnershipActivities, type OwnershipDeps } from '../activities/ownership.ts'
 import { makePlaces } from '../activities/places.ts'
 import { makeRetentionActivities } from '../activities/retention.ts'
 import { deliveryQueueOf, guardQueueOf } from '../contracts/names.ts'
+import type { FoundOwnerless } from '../contracts/ownership.ts'
 import type { Mirror } from '../records/mirror.ts'
 import { makeOutboxSender, type OutboxPauses } from '../records/outbox-sender.ts'
 import { makeTemporalApi } from '../runtime/temporal/client.ts'
@@ -36,6 +38,8 @@ export interface WorkersOptions extends Omit<CallDeps, 'outbox'> {
   connection: NativeConnectionOptions
   namespace: string
   taskQueue: string
+  /** `TASK_TYPE_NAME`: whose records they are. */
+  queue: string
   bundle: Bundle
   /** Platform calls at once (`WORKER_CONCURRENCY`). */
   concurrency: number
@@ -43,6 +47,11 @@ export interface WorkersOptions extends Omit<CallDeps, 'outbox'> {
   retentionMs: number
   /** Deletes uploaded files that are older and whose prediction is gone. */
   expireFiles?: (retentionMs: number) => Promise<number>
+  /** Between two ownership checks; absent = an hour. */
+  ownershipEveryMs?: number
+  /** An open record had no live workflow. */
+  onOwnerless?(found: FoundOwnerless): void
+  onOwnershipChecked?(): void
   /** A validation has ended. */
   onVerdict?(ended: { id: string; verdict: string; createdAt: string }): void
   /** Absent: this process runs no validations. */
@@ -66,6 +75,7 @@ export interface Workers {
 
 type ActivityParts = CallDeps &
   GuardDeps &
+  OwnershipDeps &
   Pick<WorkersOptions, 'concurrency' | 'retentionMs' | 'expireFiles' | 'webhooks'>
 
 /** What the workers of predictions run, by their queue. */
@@ -77,6 +87,7 @@ export function makeActivities(parts: ActivityParts, draining: AbortSignal) {
     guards: withFailures({
       ...makeGuardActivities(parts),
       ...makeRetentionActivities(store, retentionMs, expireFiles),
+      ...makeOwnershipActivities(parts),
     }),
     deliveries: webhooks && withFailures(makeDeliveryActivities(store, webhooks)),
   }
@@ -165,12 +176,16 @@ async function createWorkers(
     interceptors: { activity: [tracedActivities] },
     sinks: traceSinks,
   } satisfies Partial<WorkerOptions>
-  const temporal = makeTemporalApi(connection, { namespace, taskQueue })
+  const startDelivery = makeDeliveryStart(connection, options)
+  const temporal = {
+    ...makeTemporalApi(connection, { namespace, taskQueue }),
+    startDelivery: ({ id }: { id: string }) => startDelivery(id),
+  }
   const outbox = makeOutboxSender({
     store,
     ...(options.mirror !== undefined && { mirror: options.mirror }),
     ...options.outboxPauses,
-    startDelivery: makeDeliveryStart(connection, options),
+    startDelivery,
     warn: options.warn,
   })
   const activities = makeActivities({ ...options, outbox, temporal }, draining)

@@ -10,9 +10,12 @@ import { anywhere } from './validation-queues.ts'
 
 const marginMs = 60_000
 
-/** The workflow `keeper-<validation>-<run>`. Temporal cancels it when its parent closes, in whatever way. */
-export async function keeper({ id, runId, queue }: KeeperInput): Promise<Estate['state']> {
-  await CancellationScope.current().cancelRequested.catch(() => undefined)
+/**
+ * The workflow `keeper-<validation>-<run>`. Temporal cancels it when its parent closes, in whatever way. Without a parent
+ * (the ownership check starts it where both were terminated) it need not wait for that.
+ */
+export async function keeper({ id, runId, queue, closed }: KeeperInput): Promise<Estate['state']> {
+  if (!closed) await CancellationScope.current().cancelRequested.catch(() => undefined)
   return CancellationScope.nonCancellable(async () => {
     const { estateOf, writeBlessing } = anywhere(queue)
     const estate = await estateOf.executeWithOptions({ summary: 'does it run, and what has it left?' }, [

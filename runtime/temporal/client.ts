@@ -1,6 +1,13 @@
-/** What Perdure's processes ask of Temporal: start flights and guards, wake flights, say whether it answers. */
+/** What Perdure's processes ask of Temporal: start workflows, wake flights, say what runs and whether it answers. */
 import { createHash } from 'node:crypto'
-import { Client, Connection, type ConnectionOptions, isGrpcServiceError } from '@temporalio/client'
+import {
+  Client,
+  Connection,
+  type ConnectionOptions,
+  isGrpcServiceError,
+  type WorkflowExecutionDescription,
+  WorkflowNotFoundError,
+} from '@temporalio/client'
 import { defineSearchAttributeKey, type SearchAttributePair, SearchAttributeType } from '@temporalio/common'
 import type { DeliveryInput } from '../../contracts/deliveries.ts'
 import { ServiceError } from '../../contracts/errors.ts'
@@ -11,6 +18,8 @@ import {
   flightIdOf,
   guardIdOf,
   guardQueueOf,
+  keeperIdOf,
+  validationQueueOf,
   wakeSignal,
   workflowNames,
   workflowTaskTimeoutMs,
@@ -20,6 +29,7 @@ import { tracedStarts } from '../../tracing/temporal.ts'
 import type { delivery } from '../../workflows/delivery.ts'
 import type { flight } from '../../workflows/flight.ts'
 import type { guard } from '../../workflows/guard.ts'
+import type { keeper } from '../../workflows/keeper.ts'
 import { queueBacklogs } from './task-queues.ts'
 
 /** `refused`: Temporal takes no start of this kind, and asking again will not change it. */
@@ -31,13 +41,28 @@ export interface TemporalApi {
   startGuard(processId: string): Promise<void>
   /** Repeatable: a delivery that is under way is left alone. */
   startDelivery(input: Omit<DeliveryInput, 'queue'>): Promise<void>
+  /** Of a validation whose workflow is closed: stops its jobs and ends its record. `runId`: its first run, its last one. */
+  startKeeper(validationId: string, runs: { first: string; last: string }): Promise<void>
   /** Best effort; a flight that has ended needs no waking. */
   wakeFlight(prefix: string): Promise<void>
+  /** The latest run; undefined: Temporal knows of none. Throws `temporal_unavailable`. */
+  stateOf(workflowId: string): Promise<WorkflowState | undefined>
+  /** Ids of what runs on the queues of this deployment, as Temporal lists it: the list may lag behind. */
+  running(): Promise<Set<string>>
   /** Throws `temporal_unavailable`. */
   ping(deadlineMs: number): Promise<void>
   /** For metrics; rejects when Temporal is away. */
   backlogs(): Promise<QueueBacklog[]>
   close(): Promise<void>
+}
+
+export interface WorkflowState {
+  /** Temporal's word: RUNNING, TERMINATED, … */
+  status: string
+  firstRunId: string
+  lastRunId: string
+  /** False: it belongs to another deployment of the same namespace. */
+  ours: boolean
 }
 
 /** A connection of a process of its own (`Connection`), or that of its workers (`NativeConnection`). */
@@ -73,6 +98,9 @@ const longestFairnessKey = 64
 /** Temporal refuses a value above 2,048 bytes of JSON; what is cut off is still in the records. */
 const longestAttributeBytes = 1_500
 const connectTimeoutMs = 5_000
+const askWithinMs = 10_000
+/** Of one page of a list. */
+const listed = 1_000
 
 /** Opens no connection before it is used. */
 export function openTemporalApi({ connection, ...names }: TemporalApiOptions): TemporalApi {
@@ -82,7 +110,13 @@ export function openTemporalApi({ connection, ...names }: TemporalApiOptions): T
 export function makeTemporalApi(connection: TemporalConnection, options: TemporalNames): TemporalApi {
   const { namespace, taskQueue } = options
   const client = new Client({ connection, namespace, interceptors: { workflow: [tracedStarts] } })
+  const ours = [taskQueue, guardQueueOf(taskQueue)]
   let registered: boolean | undefined
+
+  function stateIn({ status, runId, raw, taskQueue: its }: WorkflowExecutionDescription): WorkflowState {
+    const firstRunId = raw.workflowExecutionInfo?.firstRunId || runId
+    return { status: status.name, firstRunId, lastRunId: runId, ours: ours.includes(its) }
+  }
 
   async function attributesOf(start: FlightStart): Promise<SearchAttributePair[]> {
     registered ??= await areRegistered()
@@ -154,8 +188,39 @@ export function makeTemporalApi(connection: TemporalConnection, options: Tempora
         }),
       )
     },
+    async startKeeper(id, { first, last }) {
+      await translated(() =>
+        client.workflow.start<typeof keeper>(workflowNames.keeper, {
+          taskQueue: guardQueueOf(taskQueue),
+          workflowId: keeperIdOf(id, last),
+          args: [{ id, runId: first, queue: validationQueueOf(taskQueue), closed: true }],
+          ...repeatable,
+          staticSummary: `ends ${id}, which lost its workflows`,
+        }),
+      )
+    },
     async wakeFlight(prefix) {
       await translated(() => client.workflow.getHandle(flightIdOf(prefix)).signal(wakeSignal))
+    },
+    stateOf: (workflowId) =>
+      translated(() =>
+        connection.withDeadline(Date.now() + askWithinMs, async () => {
+          try {
+            return stateIn(await client.workflow.getHandle(workflowId).describe())
+          } catch (error) {
+            if (error instanceof WorkflowNotFoundError) return undefined
+            throw error
+          }
+        }),
+      ),
+    async running() {
+      const query = `ExecutionStatus = 'Running' AND TaskQueue IN (${ours.map(quoted).join()})`
+      const ids = new Set<string>()
+      await translated(async () => {
+        for await (const { workflowId } of client.workflow.list({ query, pageSize: listed }))
+          ids.add(workflowId)
+      })
+      return ids
     },
     async ping(deadlineMs) {
       await translated(() =>
@@ -167,6 +232,10 @@ export function makeTemporalApi(connection: TemporalConnection, options: Tempora
     backlogs: () => queueBacklogs(connection, options),
     close: () => connection.close(),
   }
+}
+
+function quoted(text: string): string {
+  return `'${text.replaceAll("'", "''")}'`
 }
 
 /** The first of these names that fit into a search attribute, whole. */

@@ -72,6 +72,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
   const settings: ApiSettings = {
     queue,
     maxQueueSize: 100,
+    taskTimeoutMs,
     maxBodyBytes: 100_000,
     modelName: '',
     uploadWebhook: () => 'http://uploads.test/upload',

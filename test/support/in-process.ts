@@ -136,6 +136,7 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<In
       connection: { address },
       namespace: 'default',
       taskQueue,
+      queue,
       bundle: await workflowBundle(bundleFolder),
       concurrency,
       ...workerReports,
@@ -201,6 +202,7 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<In
     {
       queue,
       maxQueueSize: options.maxQueueSize ?? 1_000,
+      taskTimeoutMs,
       maxBodyBytes: 1_000_000,
       modelName: '',
       uploadWebhook: () => 'http://uploads.test/upload',

@@ -122,6 +122,7 @@ export async function startValidations(
         connection: { address },
         namespace: 'default',
         taskQueue,
+        queue: 'none',
         bundle: await workflowBundle(bundleFolder),
         concurrency: 1,
         retentionMs: 3_600_000,
