@@ -15,21 +15,28 @@ export interface SendLater {
 /** Tries before a caller that waits is refused. */
 const tries = 4
 const comeBackMs = 1_000
+const longestPauseMs = 30_000
 
 export function makeSendLater(outbox: OutboxSender): SendLater {
   const stopping = new AbortController()
 
+  /** Nobody else sends it while this process lives: what goes wrong unforeseen ends nothing either. */
   async function sendAll(id: string): Promise<void> {
-    for (;;) {
-      const left = await outbox.drain(id)
-      if (left === undefined || left.refused || stopping.signal.aborted) return
-      await delay(left.waitMs, undefined, { signal: stopping.signal, ref: false })
+    let unforeseenMs = comeBackMs / 2
+    while (!stopping.signal.aborted) {
+      const left = await outbox.drain(id).catch(() => {
+        unforeseenMs = Math.min(longestPauseMs, unforeseenMs * 2)
+        return { waitMs: unforeseenMs, refused: false }
+      })
+      if (left === undefined || left.refused) return
+      // Rejects when stopped.
+      await delay(left.waitMs, undefined, { signal: stopping.signal, ref: false }).catch(() => undefined)
     }
   }
 
   return {
     send(id) {
-      sendAll(id).catch(() => undefined)
+      void sendAll(id)
     },
     async untilKnown(id) {
       for (let tried = 1; ; tried++) {

@@ -46,13 +46,13 @@ export function makeBlessingRows(dialect: Dialect) {
         .onConflict((on) => on.column('id').doNothing()),
   )
   const oneBlessing = dialect.prepare((db, p: { id: string }) =>
-    db.selectFrom('blessings').selectAll().where('id', '=', p.id),
+    db.selectFrom('blessings').select(shown).where('id', '=', p.id),
   )
   const blessingPage = dialect.prepare(
     (db, p: { limit: number; before: number; name: string; verdict: string }) =>
       db
         .selectFrom('blessings')
-        .selectAll()
+        .select(shown)
         .where('seq', '<', p.before)
         .where(isOrAny('model_name', p.name))
         .where(isOrAny('verdict', p.verdict))
@@ -62,7 +62,7 @@ export function makeBlessingRows(dialect: Dialect) {
   const blessingsOf = dialect.prepare((db, p: { digest: string; names: string; limit: number }) =>
     db
       .selectFrom('blessings')
-      .selectAll()
+      .select(shown)
       .where((of) => of.or([of('model_digest', '=', p.digest), dialect.among('model_name', p.names)]))
       .orderBy('seq', 'desc')
       .limit(p.limit),
@@ -109,7 +109,16 @@ export function makeBlessingRows(dialect: Dialect) {
   }
 }
 
-function blessingOf(row: Selectable<ValidationTables['blessings']>): StoredBlessing {
+type BlessingRow = Selectable<ValidationTables['blessings']>
+const shown = [
+  'seq',
+  'body',
+  'validation_id',
+  'revoked_at',
+  'revoked_reason',
+] as const satisfies readonly (keyof BlessingRow)[]
+
+function blessingOf(row: Pick<BlessingRow, (typeof shown)[number]>): StoredBlessing {
   return {
     seq: row.seq,
     blessing: JSON.parse(row.body),

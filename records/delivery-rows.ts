@@ -34,13 +34,13 @@ export function makeDeliveryRows(dialect: Dialect) {
       }),
   )
   const one = dialect.prepare((db, p: { id: string }) =>
-    dialect.locking(db.selectFrom('deliveries').selectAll().where('id', '=', p.id)),
+    dialect.locking(db.selectFrom('deliveries').select(['status', 'url', 'body']).where('id', '=', p.id)),
   )
   const find = dialect.prepare((db, p: { id: string }) =>
-    db.selectFrom('deliveries').selectAll().where('id', '=', p.id),
+    db.selectFrom('deliveries').select(shown).where('id', '=', p.id),
   )
   const ofPrediction = dialect.prepare((db, p: { id: string }) =>
-    db.selectFrom('deliveries').selectAll().where('prediction_id', '=', p.id).orderBy('seq'),
+    db.selectFrom('deliveries').select(shown).where('prediction_id', '=', p.id).orderBy('seq'),
   )
   const setBody = dialect.prepare((db, p: { id: string; body: string }) =>
     db.updateTable('deliveries').set({ body: p.body }).where('id', '=', p.id),
@@ -191,7 +191,24 @@ export function makeDeliveryStore(rows: DeliveryRows, engine: Engine): DeliveryS
   }
 }
 
-function stored(row: Selectable<DeliveryTable>): StoredDelivery {
+type DeliveryRow = Selectable<DeliveryTable>
+const shown = [
+  'id',
+  'prediction_id',
+  'event',
+  'url',
+  'body',
+  'status',
+  'attempts',
+  'last_status',
+  'last_error',
+  'created_at',
+  'tried_at',
+  'next_at',
+  'ended_at',
+] as const satisfies readonly (keyof DeliveryRow)[]
+
+function stored(row: Pick<DeliveryRow, (typeof shown)[number]>): StoredDelivery {
   const time = (ms: number | null) => (ms === null ? null : new Date(ms).toISOString())
   return {
     id: row.id,

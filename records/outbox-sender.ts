@@ -87,7 +87,8 @@ export function makeOutboxSender(options: OutboxSenderOptions): OutboxSender {
     mirrors: mirror !== undefined,
     drain(id) {
       const before = draining.get(id) ?? Promise.resolve(undefined)
-      const mine = before.then(() => drain(id))
+      const next = () => drain(id)
+      const mine = before.then(next, next)
       draining.set(id, mine)
       return mine.finally(() => {
         if (draining.get(id) === mine) draining.delete(id)

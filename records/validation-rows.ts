@@ -75,15 +75,15 @@ function makeRows(dialect: Dialect, blessings: BlessingRows) {
         .returning('id'),
   )
   const one = dialect.prepare((db, p: { id: string }) =>
-    db.selectFrom('validations').selectAll().where('id', '=', p.id),
+    db.selectFrom('validations').select(shown).where('id', '=', p.id),
   )
   const locked = dialect.prepare((db, p: { id: string }) =>
-    dialect.locking(db.selectFrom('validations').selectAll().where('id', '=', p.id)),
+    dialect.locking(db.selectFrom('validations').select(shown).where('id', '=', p.id)),
   )
   const page = dialect.prepare((db, p: { limit: number; before: number; name: string }) =>
     db
       .selectFrom('validations')
-      .selectAll()
+      .select(shown)
       .where('seq', '<', p.before)
       .where(isOrAny('model_name', p.name))
       .orderBy('seq', 'desc')
@@ -242,7 +242,25 @@ function merged(before: StoredAttempt, patch: AttemptPatch): StoredAttempt {
   }
 }
 
-function validationOf(row: Selectable<ValidationTables['validations']>): StoredValidation {
+type ValidationRow = Selectable<ValidationTables['validations']>
+const shown = [
+  'seq',
+  'id',
+  'model_name',
+  'status',
+  'verdict',
+  'error_class',
+  'error_message',
+  'blessing_id',
+  'template',
+  'spec',
+  'plan',
+  'progress',
+  'created_at',
+  'ended_at',
+] as const satisfies readonly (keyof ValidationRow)[]
+
+function validationOf(row: Pick<ValidationRow, (typeof shown)[number]>): StoredValidation {
   return {
     seq: row.seq,
     id: row.id,

@@ -1,4 +1,5 @@
 /** Versions side by side on one database: the last release goes on and starts anew, the one before it is refused. */
+import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
@@ -6,8 +7,20 @@ import { expect, onTestFinished, test } from 'vitest'
 import { reached, type Schema, schema } from '../records/migrations/migrations.ts'
 import type { Migration } from '../records/sql/migrations/migration.ts'
 import type { Store } from '../records/store.ts'
+import { blessingFor } from './support/blessings.ts'
 import { describeWithCluster, sharedCluster } from './support/postgres.ts'
-import { admitted, describeStores, servingStore, storeAt, taken } from './support/stores.ts'
+import { openAt, type Place } from './support/store-places.ts'
+import {
+  admissionOf,
+  admitted,
+  describeStores,
+  flightIds,
+  newPrediction,
+  probeAt,
+  servingStore,
+  storeAt,
+  taken,
+} from './support/stores.ts'
 
 const words = { identity: 'integer' }
 const count = schema.migrations.length
@@ -22,6 +35,49 @@ function later(releases: number): Schema {
     ]
   })
   return { migrations: [...schema.migrations, ...added], lastRelease: count + releases - 1 }
+}
+
+const tables = schema.migrations
+  .flatMap((migration) => migration(words))
+  .flatMap((statement) => /^create table (\w+)/.exec(statement)?.[1] ?? [])
+
+/** A later version, with one more column everywhere. */
+const widened: Schema = {
+  migrations: [
+    ...schema.migrations,
+    () => tables.map((table) => `alter table ${table} add column later text not null default ''`),
+  ],
+  lastRelease: count,
+}
+
+/** Reads all that a store shows of predictions, webhooks, validations and blessings. */
+async function usesEverything(store: Store): Promise<void> {
+  const [id] = flightIds(1)
+  const webhook = { url: 'https://hooks.test', events: ['completed'], base: '' } as const
+  const items = [newPrediction(id!, { webhook })]
+  await store.admit(admissionOf([id!], { processId: 'old-1', items }))
+  await store.cancel(id!)
+  expect((await store.outboxNext([id!])).map(({ kind }) => kind)).toEqual(['mirror', 'webhook'])
+  const [delivery] = await store.deliveries.list(id!)
+  await store.deliveries.keepBody(delivery!.id, '{}')
+  expect(await store.deliveries.get(delivery!.id)).toMatchObject({ body: '{}' })
+  const { validations } = store
+  const validation = randomUUID()
+  await validations.create({ id: validation, modelName: 'iris', spec: '{}' })
+  const blessing = blessingFor()
+  await validations.end(validation, { verdict: 'BLESSED', blessing })
+  expect(await validations.list({ limit: 1 })).toEqual([await validations.get(validation)])
+  expect(await validations.blessings({ limit: 1 })).toEqual([await validations.blessing(blessing.id)])
+  const { digest } = blessing.model
+  expect(await validations.blessingsOf({ digest, names: [], limit: 1 })).toHaveLength(1)
+}
+
+/** Those of the stores; SQLite has none to lose. */
+async function connectionsOf(place: Place): Promise<unknown[]> {
+  if (place.kind === 'sqlite') return []
+  return probeAt(place).query(
+    `select pid from pg_stat_activity where application_name = 'perdure' and datname = current_database()`,
+  )
 }
 
 /** A whole prediction, and what else a process does at its start. */
@@ -45,6 +101,18 @@ describeStores('an upgrade', ({ place }) => {
     const token = await taken(after, id!, 'new-1')
     await again.transition(id!, 'failed', { errorInfo: 'x', errorCode: 'interrupted' }, token)
     expect(await before.get(id!)).toMatchObject({ status: 'failed' })
+  })
+
+  // PR-21
+  test('that adds a column to every table leaves a process of the last release what it had prepared', async () => {
+    const at = await place()
+    const before = await servingStore(at, 'old-1', { mirror: true, poolSize: 1 })
+    await usesEverything(before)
+    const connections = await connectionsOf(at)
+    await (await openAt(at, { schema: widened })).close()
+    await usesEverything(before)
+    // One on which a statement fails is given up.
+    expect(await connectionsOf(at)).toEqual(connections)
   })
 
   test('two releases further is refused with one line, and the database is as it was', async () => {

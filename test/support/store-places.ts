@@ -5,7 +5,8 @@ import { openPostgresStore } from '../../records/postgres.ts'
 import { openSqliteStore } from '../../records/sqlite.ts'
 import type { Store } from '../../records/store.ts'
 
-export type OpenOptions = StoreOptions & { writeDeadlineMs?: number; schema?: Schema }
+/** `poolSize` is PostgreSQL's. */
+export type OpenOptions = StoreOptions & { writeDeadlineMs?: number; schema?: Schema; poolSize?: number }
 
 /** As JSON, so that another process can open the same place. */
 export type Place = { kind: 'sqlite'; dataDir: string } | { kind: 'postgres'; connectionString: string }
