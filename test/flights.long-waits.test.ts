@@ -1,7 +1,7 @@
 /** Flights that wait for longer than one history of Temporal may grow: they go on in a next run, and lose nothing. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { Worker } from '@temporalio/worker'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { flightIdOf, wakeSignal } from '../contracts/names.ts'
 import { traceSinks } from '../tracing/temporal.ts'
 import { workflowBundle } from '../worker/bundle.ts'
@@ -20,7 +20,8 @@ test('a flight that waits through thousands of rounds goes on in a next run, dea
   const flights = [...new Set(answers.map(({ id }) => flightIdOf(id)))]
   const id = flightIdOf(answers[1]!.id)
   const flight = client.workflow.getHandle(id)
-  const { runId } = await flight.describe()
+  // It is started after its acceptance is answered.
+  const { runId } = await vi.waitFor(() => flight.describe(), { timeout: patienceMs })
 
   // Each wake-up is another look at the paused queue, as each of its timers would be.
   const endMs = performance.now() + patienceMs
