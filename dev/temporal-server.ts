@@ -30,6 +30,8 @@ export interface TemporalOptions {
   pidFile?: string
   /** How long the start may take. */
   readyWithinMs?: number
+  /** Settings of the server besides those that each one gets. */
+  dynamicConfig?: Readonly<Record<string, number | boolean>>
 }
 
 export interface TemporalServer {
@@ -157,7 +159,7 @@ function launch(
   args.push('--http-port', String(ports.httpPort), '--metrics-port', String(ports.metricsPort))
   args.push(...(options.headless ? ['--headless'] : ['--ui-port', String(ports.uiPort)]))
   args.push('--namespace', options.namespace ?? 'default', '--log-level', 'error')
-  for (const [key, value] of Object.entries(dynamicConfig))
+  for (const [key, value] of Object.entries({ ...dynamicConfig, ...options.dynamicConfig }))
     args.push('--dynamic-config-value', `${key}=${value}`)
   for (const [name, type] of Object.entries(searchAttributes))
     args.push('--search-attribute', `${name}=${type}`)

@@ -19,6 +19,8 @@ declare module 'vitest' {
   }
 }
 
+/** Events after which a workflow is told to go on in a next run: an eighth of the default, so that a test gets there. */
+const dynamicConfig = { 'limit.historyCount.suggestContinueAsNew': 512 }
 const folderPrefix = 'perdure-test-temporal-'
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
@@ -31,7 +33,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   await stopLeftBehind()
   const folder = mkdtempSync(join(tmpdir(), folderPrefix))
   const files = { logFile: join(folder, 'temporal.log'), pidFile: join(folder, 'temporal.pid') }
-  const server = await startTemporal({ binary: binary.path, headless: true, ...files })
+  const server = await startTemporal({ binary: binary.path, headless: true, dynamicConfig, ...files })
   project.provide('temporalAddress', server.address)
   return async () => {
     await server.stop()
