@@ -34,7 +34,8 @@ COPY --from=build /src/dist ./dist
 COPY --from=build /src/cache ./cache
 # `docker exec … perdure <command>`
 RUN node -e "fs.chmodSync('dist/cli/main.js', 0o755); fs.symlinkSync('/app/dist/cli/main.js', '/usr/local/bin/perdure')"
-RUN node -e "fs.mkdirSync('/data'); fs.chownSync('/data', 1000, 1000)"
+# Uploads may be a volume of their own; a new one takes the owner of its place.
+RUN node -e "for (const folder of ['/data', '/data/files']) { fs.mkdirSync(folder); fs.chownSync(folder, 1000, 1000) }"
 USER 1000:1000
 VOLUME /data
 EXPOSE 8000

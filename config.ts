@@ -8,6 +8,7 @@ import { parseEnv } from 'node:util'
 import type { PlatformWord } from './config/keys.ts'
 import {
   cache,
+  files,
   listening,
   logging,
   mirror,
@@ -57,6 +58,7 @@ function apiParts(read: Reader, platform?: PlatformWord, standards?: Env) {
     ...logging(read),
     ...at,
     ...store(read),
+    ...files(read),
     temporal: temporal(read),
     ...predictions(read, platform, standards),
     ...mirror(read),
@@ -96,6 +98,9 @@ export function loadWorker(env: Env = environment()) {
     metricsAddress: read('PERDURE_METRICS_ADDRESS'),
     ownershipEveryMs: read('PERDURE_OWNERSHIP_EVERY'),
     ...cache(read, env),
+    /** Files go there, signed with the same key as there. */
+    apiUrl: read('PERDURE_URL'),
+    recordsApiKey: read('SECRET_APIKEY'),
     shutdownDelayMs: read('SHUTDOWN_DELAY'),
     runner: runner(read, env),
   }
@@ -111,6 +116,7 @@ export function loadRecords(env: Env = environment()) {
     ...logging(read),
     ...at,
     ...store(read),
+    ...files(read),
     ...tracing(read),
     metricsAddress: read('PERDURE_METRICS_ADDRESS'),
     apiKey: recordsKey(read, at.address),

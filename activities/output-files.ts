@@ -1,7 +1,8 @@
 /** Files named in a job's output, copied before the provider deletes them. Owns which and how often; keeps none itself. */
 import { setTimeout as delay } from 'node:timers/promises'
+import { codeOf } from '../contracts/errors.ts'
 import { isJsonObject, parseJson, printJson } from '../contracts/json.ts'
-import { retryDelayMs } from '../contracts/retry.ts'
+import { maxTransientFailures, retryDelayMs } from '../contracts/retry.ts'
 
 export interface OutputFiles {
   /** Whether the text is the address of a file that the provider will delete. */
@@ -55,7 +56,10 @@ async function copied(url: string, id: string, files: OutputFiles, signal: Abort
     try {
       return await files.copy(url, id, signal)
     } catch (error) {
-      const waitMs = retryDelayMs(error, failures, Math.random())
+      // What keeps files is our own and comes back; a provider's file may be gone for good.
+      const ours = codeOf(error) === 'store_unavailable'
+      const counted = ours ? Math.min(failures, maxTransientFailures - 1) : failures
+      const waitMs = retryDelayMs(error, counted, Math.random())
       if (waitMs === undefined) throw error
       await delay(waitMs, undefined, { signal })
     }

@@ -6,7 +6,7 @@ import { heartbeating } from './heartbeat.ts'
 export function makeRetentionActivities(
   store: Pick<Store, 'expire'>,
   retentionMs: number,
-  expireFiles: (retentionMs: number) => Promise<number> = async () => 0,
+  expireFiles: (retentionMs: number) => Promise<void> = async () => undefined,
 ): RetentionActivities {
   return {
     expireRecords: () =>

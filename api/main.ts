@@ -154,6 +154,7 @@ async function composeRecords(config: ApiConfig, { store, metrics, log }: ApiPar
       apiKey,
       maxBodyBytes: config.maxBodyBytes,
       maxFileBytes: config.maxUploadBytes,
+      retentionMs: config.retentionMs,
       ...(address !== undefined && { baseUrl: () => address }),
       observe: (path, handler) => observe({ metrics, log }, path, 'inherited', handler),
     },

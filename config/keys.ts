@@ -164,7 +164,10 @@ export const keys = {
 
   WEBHOOK_SERVER_ADDRESS: peer('', 'External record service that mirrors every record; empty = none'),
   WEBHOOK_APIKEY: secret('', 'Its key'),
-  SECRET_APIKEY: secret('', 'Key that callers of our record service must send; empty = none'),
+  SECRET_APIKEY: secret(
+    '',
+    'Key that callers of our record service must send, the same on workers; empty = none',
+  ),
   WEBHOOK_SECRET: {
     standard: '',
     what: 'Signing secrets of user webhooks (whsec_…), the newest first; empty = made and kept in the data folder',
@@ -245,7 +248,11 @@ export const keys = {
   },
   OTEL_SDK_DISABLED: flag('false', 'No traces, whatever else is set'),
 
-  PERDURE_URL: url('http://127.0.0.1:8000', ['http:', 'https:'], 'Where the perdure command finds the API'),
+  PERDURE_URL: url(
+    'http://127.0.0.1:8000',
+    ['http:', 'https:'],
+    'Where the perdure command finds the API, and a worker what keeps files: an API or our record service',
+  ),
 
   REDIS_KEY_DURATION: duration('48h', 1, 'Old name of RECORD_RETENTION'),
   ENABLE_PERIODIC_CHECK: flag('false', 'Accepted without effect: nothing needs sweeping'),

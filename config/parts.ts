@@ -27,17 +27,17 @@ export type StoreSettings =
   | { kind: 'sqlite'; dataDir: string }
   | { kind: 'postgres'; dataDir: string; url: Secret }
 
-/** Where uploaded files lie. */
+/** Where uploaded files lie: a matter of APIs and record services alone. */
 export type FileSettings =
   | { kind: 'folder'; dataDir: string }
   | { kind: 's3'; bucket: string; region: string; prefix: string; endpoint?: string }
 
-function files(read: Reader, dataDir: string): FileSettings {
+export function files(read: Reader): { files: FileSettings } {
   const bucket = read('UPLOAD_S3_BUCKET')
   const endpoint = read('UPLOAD_S3_ENDPOINT')
   const s3 = { region: read('UPLOAD_S3_REGION'), prefix: read('UPLOAD_S3_PREFIX') }
-  if (bucket === '') return { kind: 'folder', dataDir }
-  return { kind: 's3', bucket, ...s3, ...(endpoint !== '' && { endpoint }) }
+  if (bucket === '') return { files: { kind: 'folder', dataDir: resolve(read('PERDURE_DATA_DIR')) } }
+  return { files: { kind: 's3', bucket, ...s3, ...(endpoint !== '' && { endpoint }) } }
 }
 
 /** How long an idempotency key stands for its first request, while the record is there. */
@@ -45,7 +45,6 @@ const idempotencyKeyMs = 24 * 60 * 60 * 1000
 
 export function store(read: Reader): {
   store: StoreSettings
-  files: FileSettings
   retentionMs: number
   maxUploadBytes: number
 } {
@@ -60,7 +59,6 @@ export function store(read: Reader): {
       database === ''
         ? { kind: 'sqlite', dataDir }
         : { kind: 'postgres', dataDir, url: new Secret(database) },
-    files: files(read, dataDir),
     retentionMs,
     maxUploadBytes: read('MAX_UPLOAD_SIZE'),
   }

@@ -133,11 +133,13 @@ async function startAll(
     ...(mirror && { mirror }),
   }
 
-  const workers = await runWorkers(config, parts)
+  let apiUrl = ''
+  const workers = await runWorkers(config, { ...parts, apiUrl: () => apiUrl })
   ending.stopWorkers = () => workers.stop()
   workers.ended.catch(onBroken)
   await workers.started
   const api = await startApi(config, { ...parts, onDead: () => exitDead(log) })
+  apiUrl = api.url
   ending.drain = () => api.drain()
   await api.opened
   return { api: api.url, temporalUi: temporal?.uiUrl ?? '', model: `http://${model.address}` }

@@ -38,15 +38,15 @@ export function checkedName(name: string): string {
   return name
 }
 
-const chunk = 200
+const atOnce = 200
 
-/** Deletes files that are older by the store's clock and whose prediction is gone; returns how many. The row goes last. */
+/**
+ * Deletes files that are older by the store's clock and whose prediction is gone, at most 200; returns how many. The row
+ * goes last.
+ */
 export async function expireFiles(store: Store, bytes: FileBytes, retentionMs: number): Promise<number> {
-  for (let total = 0; ; ) {
-    const names = await store.oldFiles(retentionMs, chunk)
-    if (names.length === 0) return total
-    await bytes.remove(names)
-    await store.forgetFiles(names)
-    total += names.length
-  }
+  const names = await store.oldFiles(retentionMs, atOnce)
+  await bytes.remove(names)
+  await store.forgetFiles(names)
+  return names.length
 }

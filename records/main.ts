@@ -28,6 +28,7 @@ export async function runRecordsProcess(config: RecordsConfig, stop: AbortSignal
         apiKey: config.apiKey.reveal(),
         maxBodyBytes: config.maxBodyBytes,
         maxFileBytes: config.maxUploadBytes,
+        retentionMs: config.retentionMs,
         observe: (path, handler) => observe({ metrics, log }, path, 'inherited', handler),
       },
       (error) => log.error({ error }, 'request failed'),

@@ -20,6 +20,8 @@ export interface RecordServiceSettings {
   /** Of JSON bodies. */
   maxBodyBytes: number
   maxFileBytes: number
+  /** Files whose prediction is gone are kept for this long. */
+  retentionMs: number
   /** `http://host:port` under which files are downloaded; without it, where the upload came in. */
   baseUrl?: () => string
   /** Around every handler, to measure and log it; `path` is its pattern. */

@@ -1,7 +1,8 @@
-/** `/upload`, `/upload_batch` and `/u/<token>/…`: files that models send while they predict. */
+/** `/upload`, `/upload_batch` and `/u/<token>/…`: files that models send while they predict, and workers after it. */
 import { Readable } from 'node:stream'
 import type { ReadableStream } from 'node:stream/web'
 import { ServiceError } from '../contracts/errors.ts'
+import { expireFiles } from './files.ts'
 import {
   checkKey,
   jsonText,
@@ -11,16 +12,19 @@ import {
   type RecordServiceDeps,
   type RecordServiceSettings,
 } from './service.ts'
+import { copyHeader } from './upload-tokens.ts'
 import { storeUploads } from './uploads.ts'
 
 const largestBatch = 1_000
+/** Shorter than any file format's magic number: the predecessor's limit. */
+const smallestFileBytes = 8
 
 export function mountUploadRoutes(
   app: RecordServiceApp,
   deps: RecordServiceDeps,
   settings: RecordServiceSettings,
 ): void {
-  const { apiKey, maxFileBytes, baseUrl } = settings
+  const { apiKey, maxFileBytes, retentionMs, baseUrl } = settings
   async function receive(
     c: RecordServiceContext,
     predictionId: string,
@@ -29,7 +33,9 @@ export function mountUploadRoutes(
     const body = c.req.raw.body
     if (body === null) throw new ServiceError('invalid_input', 'the request has no body')
     const content = Readable.fromWeb(body as ReadableStream)
-    const rules = { fields, maxFileBytes, predictionId }
+    // The predecessor's limit is for models: a copy is as short as what it copies.
+    const leastFileBytes = c.req.header(copyHeader) === undefined ? smallestFileBytes : 0
+    const rules = { fields, maxFileBytes, leastFileBytes, predictionId }
     const names = await storeUploads(deps, c.req.header('content-type'), content, rules)
     const base = baseUrl?.() ?? new URL(c.req.url).origin
     return names.map((name) => `${base}/files/${name}`)
@@ -71,6 +77,16 @@ export function mountUploadRoutes(
       observed(settings, path, async (c) => receiver(c, ownerOf(c))),
     )
   }
+
+  // No worker can reach the files themselves. What is due is decided here, so that asking harms nothing.
+  app.post(
+    '/u/:token/expire',
+    observed(settings, '/u/:token/expire', async (c) => {
+      predictionOf(c)
+      const expired = await expireFiles(deps.store, deps.bytes, retentionMs)
+      return jsonText(JSON.stringify({ expired }))
+    }),
+  )
 }
 
 function countOf(header: string | undefined): number {

@@ -8,6 +8,9 @@ export interface UploadTokens {
   verify(token: string): { predictionId: string } | undefined
 }
 
+/** Sent with the copy of a file that a job has made, which may be of any length. */
+export const copyHeader = 'perdure-copy'
+
 const signatureBytes = 18
 
 /** All processes of a deployment share the secret. `now` is the wall clock in milliseconds. */

@@ -9,19 +9,17 @@ export interface UploadRules {
   /** Fields that must come, each a file; the answer keeps their order. */
   fields: readonly string[]
   maxFileBytes: number
+  leastFileBytes: number
   /** Of the prediction it belongs to; may be empty. */
   predictionId: string
 }
-
-/** Shorter than any file format's magic number: the predecessor's limit. */
-const smallestFileBytes = 8
 
 /** The stored names in the order of `fields`. When it throws, none of them is kept. */
 export async function storeUploads(
   { store, bytes }: { store: Store; bytes: FileBytes },
   contentType: string | undefined,
   body: Readable,
-  { fields, maxFileBytes, predictionId }: UploadRules,
+  { fields, maxFileBytes, leastFileBytes, predictionId }: UploadRules,
 ): Promise<string[]> {
   const parser = parserFor(contentType, fields.length)
   const names = new Map<string, string>()
@@ -37,7 +35,7 @@ export async function storeUploads(
     const name = newFileName(sentName ?? '')
     names.set(field, name)
     contents.push(content)
-    const checked = withinSize(maxFileBytes, smallestFileBytes)
+    const checked = withinSize(maxFileBytes, leastFileBytes)
     // Joined at once: an error of the form must always find a listener.
     pipeline(content, checked, () => undefined)
     const writing = keep(name, checked)

@@ -25,6 +25,7 @@ async function bothOnOnePort(apiKey = '') {
       apiKey,
       maxBodyBytes: 100_000,
       maxFileBytes: 100_000,
+      retentionMs: 60_000,
       observe: (path, handler) => observe(deps, path, 'inherited', handler),
     },
     () => undefined,

@@ -102,6 +102,23 @@ describe('the compose file', () => {
     expect(file.services['temporal-ui']?.image).toBe(`temporalio/ui:${versions.ui.slice(1)}`)
   })
 
+  // H-01.
+  test('uploaded files are a volume of API and record service alone; workers send theirs there', () => {
+    const mounting = (what: (volume: string) => boolean) =>
+      services.flatMap(([name, { volumes }]) => (volumes.some(what) ? [name] : []))
+    const keepers = ['api', 'records']
+    expect(mounting((volume) => volume === 'perdure-uploads:/data/files')).toEqual(keepers)
+    expect(mounting((volume) => volume.startsWith('perdure-uploads'))).toEqual(keepers)
+    for (const name of ['worker-1', 'worker-2']) {
+      const { hostname, port } = new URL(file.services[name]?.environment.PERDURE_URL ?? '')
+      expect(keepers).toContain(hostname)
+      expect(file.services[hostname]?.environment.HTTP_SERVER_ADDRESS).toBe(`0.0.0.0:${port}`)
+      expect(file.services[name]?.environment.SECRET_APIKEY).toBe(
+        file.services[hostname]?.environment.SECRET_APIKEY,
+      )
+    }
+  })
+
   test('each worker has a runner queue of its own', () => {
     const hosts = services.flatMap(([, { environment }]) => environment.PERDURE_RUNNER_HOST ?? [])
     expect(hosts).toEqual(['worker-1', 'worker-2'])

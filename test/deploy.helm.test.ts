@@ -60,6 +60,34 @@ needsHelm.describe('the Helm chart', () => {
     }
   })
 
+  // H-01.
+  test('uploaded files are a volume of APIs and record service, which workers neither mount nor need', () => {
+    const claimsOf = (...values: string[]) =>
+      podsOf(render(...required, 'records.enabled=true', ...values)).map(([name, { template }]) => {
+        const { volumes, containers } = template.spec
+        const claim = (volume: string) =>
+          volumes.find((one) => one.name === volume)?.persistentVolumeClaim?.claimName
+        const mounts = containers[0]!.volumeMounts.filter(({ mountPath }) => mountPath.startsWith('/data'))
+        return [
+          name,
+          Object.fromEntries(mounts.map(({ mountPath, name: volume }) => [mountPath, claim(volume)])),
+        ]
+      })
+    const own = ['data.existingClaim=data', 'uploads.existingClaim=uploads']
+    expect(claimsOf(...own)).toEqual([
+      ['p-perdure-api', { '/data': 'data', '/data/files': 'uploads' }],
+      ['p-perdure-records', { '/data': 'data', '/data/files': 'uploads' }],
+      ['p-perdure-worker', { '/data': 'data' }],
+    ])
+    expect(() => claimsOf('data.existingClaim=data')).toThrow('uploads.existingClaim')
+    expect(() => claimsOf('data.existingClaim=data', 'settings.UPLOAD_S3_BUCKET=u')).not.toThrow()
+    const worker = podsOf(render(...required)).find(([name]) => name.endsWith('worker'))
+    expect(worker?.[1].template.spec.containers[0]?.env).toContainEqual({
+      name: 'PERDURE_URL',
+      value: 'http://p-perdure-api:8000',
+    })
+  })
+
   test('the address of the database comes from a Secret of its own where one is named', () => {
     const source = { secretKeyRef: { name: 'perdure-app', key: 'uri' } }
     const objects = render('temporal.address=t:7233', 'database.secret.name=perdure-app')

@@ -80,6 +80,21 @@ wholeCompose.test(
     expect(JSON.stringify((await succeeded(api, kept)).outputs)).toContain('versicolor')
     const records = await project.origin('records', 12000)
     expect((await fetch(`${records}/ready`)).status).toBe(200)
+    // H-01: what is uploaded, every keeper of files can read, and no worker.
+    const form = new FormData()
+    form.set('file', new Blob(['apiVersion: v1, kind: Config']), 'kubeconfig.yaml')
+    const uploaded = await fetch(`${records}/upload`, { method: 'POST', body: form })
+    const [, name = ''] = /\/files\/([^"]+)"/.exec(await uploaded.text()) ?? []
+    expect(await (await fetch(`${api}/files/${name}`)).text()).toContain('kind: Config')
+    for (const worker of ['worker-1', 'worker-2'].map((service) => project.container(service))) {
+      const script = `
+        const { readdirSync } = await import('node:fs')
+        const { status } = await fetch(process.env.PERDURE_URL + '/ready')
+        console.log(JSON.stringify({ status, seen: readdirSync('/data', { recursive: true }) }))`
+      const { status, seen } = JSON.parse(await docker('exec', worker, 'node', '-e', script))
+      expect(status).toBe(200)
+      expect(seen.filter((path: string) => path.includes(name))).toEqual([])
+    }
     const ui = await fetch(`${await project.origin('temporal-ui', 8080)}/api/v1/namespaces/default`)
     expect(await ui.json()).toMatchObject({ namespaceInfo: { name: 'default' } })
     await allTargetsUp(await project.origin('prometheus', 9090))

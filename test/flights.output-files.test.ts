@@ -5,33 +5,39 @@
 import { text } from 'node:stream/consumers'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { makeDownloads } from '../platforms/guarded-download.ts'
-import { makeFolderFiles } from '../records/folder-files.ts'
 import { makeOutputFiles } from '../worker/output-files.ts'
-import { temporaryFolder } from './support/folders.ts'
+import { makeUploads } from '../worker/uploads.ts'
 import { startInProcess } from './support/in-process.ts'
 import { providers } from './support/providers.ts'
+import { serveRecords } from './support/record-service.ts'
 import { json, type ScriptedServer, type Step, send, startScriptedServer } from './support/scripted-server.ts'
 
 const soon = { timeout: 30_000, interval: 20 }
 
 const [replicate] = providers
 
-async function stage(answer: Step, maxFileBytes = 1_000) {
+const apiKey = 'k3y'
+
+async function stage(answer: Step, { maxFileBytes = 1_000, secret = apiKey } = {}) {
   const host = await startScriptedServer(answer)
   onTestFinished(() => host.close())
   const { twin, settings } = await replicate!.start()
-  const bytes = makeFolderFiles(temporaryFolder('copies'))
   const lost: unknown[] = []
+  // Nobody listens there.
+  const at = { url: 'http://127.0.0.1:1' }
   const set = await startInProcess({
     settings,
     outputFiles: (store) =>
       makeOutputFiles({
-        ...{ store, bytes, maxFileBytes, address: '', hosts: ['127.0.0.1'], rules: rulesFor(host) },
+        uploads: makeUploads({ store, secret, url: () => at.url }),
+        ...{ maxFileBytes, address: '', hosts: ['127.0.0.1'], rules: rulesFor(host) },
         warn: (details) => void lost.push(details.error),
       }),
   })
+  const records = await serveRecords(set.store, { apiKey })
+  at.url = records.url
   return {
-    ...{ ...set, host, twin, bytes, lost },
+    ...{ ...set, host, twin, records, at, lost },
     async outputOf(output: unknown): Promise<unknown> {
       const inputs = JSON.stringify({ twin: { output } })
       const { id } = await set.lifecycle.service.submit(set.request(1, { inputs }))
@@ -48,7 +54,7 @@ function rulesFor(host: ScriptedServer) {
 }
 
 test('40: files of an output are copied once each, without the key, and outlive the provider', async () => {
-  const { host, outputOf, bytes, store } = await stage((call, response) =>
+  const { host, outputOf, records, store } = await stage((call, response) =>
     response.end(`bytes of ${call.path}`),
   )
   const image = `${host.origin}/out/image.png`
@@ -66,7 +72,7 @@ test('40: files of an output are copied once each, without the key, and outlive 
     [images[0]!, '/out/image.png'],
     [images[2]!, '/b'],
   ] as const) {
-    expect(await text(await bytes.read(address.slice('/files/'.length)))).toBe(`bytes of ${path}`)
+    expect(await text(await records.bytes.read(address.slice('/files/'.length)))).toBe(`bytes of ${path}`)
   }
   expect(host.calls.map(({ path }) => path).sort()).toEqual(['/b', '/out/image.png'])
   for (const { headers } of host.calls) expect(headers.authorization).toBeUndefined()
@@ -94,6 +100,27 @@ test.each([
     await vi.waitFor(async () => expect(await store.oldFiles(-60_000, 10)).toEqual([]), soon)
   },
 )
+
+// H-01: a worker holds no files, so what keeps them is another process, which may be away for a while.
+test('a file is copied once what keeps files is back', async () => {
+  const { host, outputOf, records, at, lost } = await stage(send('short'))
+  at.url = 'http://127.0.0.1:1'
+  host.script((call, response, request) => {
+    if (host.calls.length > 1) at.url = records.url
+    send('short')(call, response, request)
+  })
+  const kept = String(await outputOf(`${host.origin}/x.txt`))
+  expect(await text(await records.bytes.read(kept.slice('/files/'.length)))).toBe('short')
+  expect(host.calls.length).toBeGreaterThan(1)
+  expect(lost).toEqual([])
+})
+
+test('a worker whose key is another than the record service’s says why its files stay at the provider', async () => {
+  const { host, outputOf, lost } = await stage(send('here it is'), { secret: 'another' })
+  expect(await outputOf(`${host.origin}/x.txt`)).toBe(`${host.origin}/x.txt`)
+  expect(String(lost[0])).toContain('answered 401: {"error":"the upload address is not valid')
+  expect(host.calls).toHaveLength(1)
+})
 
 test('a prediction that is canceled while its files are copied is copied no further', async () => {
   const closed = Promise.withResolvers<void>()

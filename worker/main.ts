@@ -10,11 +10,9 @@ import { openRouting } from '../platforms/open-routing.ts'
 import { makePlatforms, type Platforms } from '../platforms/platforms.ts'
 import type { Routing } from '../platforms/routing.ts'
 import { drainAndLeave, runToExit } from '../processes.ts'
-import { expireFiles } from '../records/files.ts'
 import { makeHeldCalls } from '../records/held-calls.ts'
 import { type Mirror, makeMirror } from '../records/mirror.ts'
 import { openStore } from '../records/open.ts'
-import { openFiles } from '../records/open-files.ts'
 import type { HeldCalls, Store } from '../records/store.ts'
 import { untilThere } from '../records/until-there.ts'
 import { makeWorkerReports } from '../reports.ts'
@@ -23,6 +21,7 @@ import { workflowBundle } from './bundle.ts'
 import { makeOutputFiles } from './output-files.ts'
 import { validationSettings } from './runners.ts'
 import { installRuntime } from './runtime.ts'
+import { makeUploads } from './uploads.ts'
 import { webhookSecrets } from './webhook-secret.ts'
 import { startWorkers, type Workers } from './worker.ts'
 
@@ -37,17 +36,19 @@ export interface WorkerParts {
   log: Logger
   /** The external record service; absent = no mirror. */
   mirror?: Mirror
+  /** Where an API or our record service keeps files; asked when there is one. */
+  apiUrl: () => string
 }
 
 /** Workers over parts that somebody else owns and closes. */
 export async function runWorkers(
-  config: Omit<WorkerConfig, 'metricsAddress'>,
+  config: Omit<WorkerConfig, 'metricsAddress' | 'apiUrl'>,
   parts: WorkerParts,
 ): Promise<Workers> {
   const { store, held, processId, platforms, routing, log } = parts
   const reports = makeWorkerReports(parts)
   const { namespace, taskQueue } = config.temporal
-  const files = await openFiles(config.files)
+  const uploads = makeUploads({ store, url: parts.apiUrl, secret: config.recordsApiKey.reveal() })
   return startWorkers({
     store,
     held,
@@ -64,11 +65,10 @@ export async function runWorkers(
     concurrency: config.concurrency,
     retentionMs: config.retentionMs,
     ownershipEveryMs: config.ownershipEveryMs,
-    expireFiles: (retentionMs) => expireFiles(store, files, retentionMs),
+    expireFiles: uploads.expire,
     outputFiles: makeOutputFiles({
       ...config.outputFiles,
-      store,
-      bytes: files,
+      uploads,
       rules: config.webhooks,
       maxFileBytes: config.maxUploadBytes,
       warn: (details, text) => log.warn(details, text),
@@ -132,7 +132,8 @@ async function work(
   const held = makeHeldCalls(store)
   const routing = await openRouting(config, log)
   const platforms = makePlatforms(Object.values(config.platforms))
-  const workers = await runWorkers(config, { ...parts, held, processId, platforms, routing })
+  const apiUrl = () => config.apiUrl
+  const workers = await runWorkers(config, { ...parts, held, processId, platforms, routing, apiUrl })
   onRunning(workers)
   void workers.started.then(
     () => {

@@ -46,7 +46,7 @@ export interface WorkersOptions extends Omit<CallDeps, 'outbox'> {
   /** Terminal records older than this are deleted. */
   retentionMs: number
   /** Deletes uploaded files that are older and whose prediction is gone. */
-  expireFiles?: (retentionMs: number) => Promise<number>
+  expireFiles?: (retentionMs: number) => Promise<void>
   /** Between two ownership checks; absent = an hour. */
   ownershipEveryMs?: number
   /** An open record had no live workflow. */

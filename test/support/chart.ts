@@ -26,6 +26,7 @@ const Container = z.looseObject({
   ports: z.array(z.object({ name: z.string(), containerPort: z.number() })).default([]),
   env: z.array(z.looseObject({ name: z.string() })).default([]),
   securityContext: z.unknown(),
+  volumeMounts: z.array(z.looseObject({ name: z.string(), mountPath: z.string() })).default([]),
   livenessProbe: z.unknown().optional(),
   readinessProbe: z.unknown().optional(),
 })
@@ -41,6 +42,14 @@ export const Pods = z.looseObject({
       terminationGracePeriodSeconds: z.number().optional(),
       automountServiceAccountToken: z.boolean(),
       securityContext: z.unknown(),
+      volumes: z
+        .array(
+          z.looseObject({
+            name: z.string(),
+            persistentVolumeClaim: z.object({ claimName: z.string() }).optional(),
+          }),
+        )
+        .default([]),
       containers: z.array(Container),
     }),
   }),
@@ -52,7 +61,7 @@ export const required = [
 ]
 export const everything = [
   ...['records.enabled=true', 'model.enabled=true', 'worker.keda.enabled=true'],
-  ...['worker.kubernetesRunner=true', 'data.existingClaim=perdure'],
+  ...['worker.kubernetesRunner=true', 'data.existingClaim=perdure', 'uploads.existingClaim=uploads'],
   ...['database.secret.name=perdure-app', 'migrate.enabled=true', 'temporal.tls.secret=temporal-client'],
   ...['models.iris.platform=v2', 'models.iris.address=iris:8080'],
   ...[

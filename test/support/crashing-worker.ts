@@ -32,5 +32,6 @@ const workers = await runWorkers(config, {
   routing: makeRouting({ fallback: config.platform, explicitFallback: true }),
   metrics: makeMetrics(),
   log: makeLogger(config),
+  apiUrl: () => config.apiUrl,
 })
 await workers.ended

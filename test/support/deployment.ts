@@ -133,6 +133,7 @@ export async function makeDeployment(options: DeploymentOptions = {}): Promise<D
     ENVIRONMENT: 'production',
     LOG_LEVEL: 'warn',
     HTTP_SERVER_ADDRESS: `127.0.0.1:${apiPorts[0]}`,
+    PERDURE_URL: `http://127.0.0.1:${apiPorts[0]}`,
     PERDURE_DATA_DIR: join(dataDir, 'perdure'),
     PERDURE_CACHE_DIR: join(tmpdir(), 'perdure-test-cache'),
     TASK_TYPE_NAME: `test-${randomUUID()}`,

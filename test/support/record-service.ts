@@ -26,12 +26,27 @@ export async function recordService(
   storage?: FileBytes,
 ): Promise<RecordService> {
   const store = await servingStore(await sqliteStores.place(), 'api-1', { mirror: true })
+  return serveRecords(store, settings, storage)
+}
+
+/** The same over a store that somebody else owns. */
+export async function serveRecords(
+  store: Store,
+  settings: Partial<RecordServiceSettings> = {},
+  storage?: FileBytes,
+): Promise<RecordService> {
   const folder = mkdtempSync(join(tmpdir(), 'perdure-files-'))
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
   const bytes = storage ?? makeFolderFiles(folder)
   const tokens = makeUploadTokens(settings.apiKey ?? '')
   const unexpected: unknown[] = []
-  const all = { apiKey: '', maxBodyBytes: 1024 * 1024, maxFileBytes: 8 * 1024 * 1024, ...settings }
+  const all = {
+    apiKey: '',
+    maxBodyBytes: 1024 * 1024,
+    maxFileBytes: 8 * 1024 * 1024,
+    retentionMs: 48 * 3_600_000,
+    ...settings,
+  }
   const app = makeRecordApp({ store, bytes, tokens }, all, (error) => unexpected.push(error))
   const server = await serveHttp(app, { host: '127.0.0.1', port: 0 })
   onTestFinished(async () => {

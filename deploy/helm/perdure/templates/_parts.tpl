@@ -62,6 +62,22 @@ volumes:
 {{- end }}
 {{- end }}
 
+{{/* Ends the list of volumes of Pods that keep files, which workers must not see. */}}
+{{- define "perdure.uploadsVolume" -}}
+- name: uploads
+  {{- if .Values.uploads.existingClaim }}
+  persistentVolumeClaim: { claimName: {{ .Values.uploads.existingClaim | quote }} }
+  {{- else if and .Values.data.existingClaim (not .Values.settings.UPLOAD_S3_BUCKET) }}
+  {{- fail "uploads.existingClaim: uploaded files need a claim of their own, which workers do not mount (or set settings.UPLOAD_S3_BUCKET)" }}
+  {{- else }}
+  emptyDir: {}
+  {{- end }}
+{{- end }}
+
+{{- define "perdure.uploadsMount" -}}
+- { name: uploads, mountPath: /data/files }
+{{- end }}
+
 {{- define "perdure.image" -}}
 image: "{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}"
 imagePullPolicy: {{ .Values.image.pullPolicy }}
