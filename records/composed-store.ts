@@ -16,7 +16,7 @@ import { makeRecovery } from './recovery.ts'
 import { makeRetention } from './retention.ts'
 import type { Dialect } from './statement.ts'
 import type { Admission, Begun, NewTask, ProcessRole, Progress, Store, TaskChange } from './store.ts'
-import { makeTakes, type ReleaseRequest, type TakeRequest } from './takes.ts'
+import { makeTakes, type ReleaseRequest, type TakeRequest, unread } from './takes.ts'
 import { makeTasks } from './tasks.ts'
 import { makeTrackingStore } from './tracking-rows.ts'
 import { makeUnstarted, type UnstartedRequest } from './unstarted.ts'
@@ -182,7 +182,11 @@ export function composeStore(
     settleDoubt: (queue, ids) => engine.write(settleDoubt, { queue, ids }),
     begin: (prediction, processId) => engine.write(begin, { prediction, processId }),
     abandonBegun: (processId, ids) => engine.write(abandonBegun, { processId, ids }),
-    take: (id, processId, limits, again = false) => engine.write(take, { id, processId, limits, again }),
+    async take(id, processId, limits, again = false) {
+      const taken = await engine.write(take, { id, processId, limits, again })
+      if (taken.outcome !== 'taken' || taken.inputs !== unread) return taken
+      return { ...taken, inputs: (await engine.read(() => listing.inputs(id))) ?? 'null' }
+    },
     release: (id, token, retryInMs, code) => engine.write(release, { id, token, retryInMs, code }),
     transition: (id, to, fields, token) => engine.write(transition, { id, to, fields, token }),
     cancel: (id) => engine.write(cancel, id),

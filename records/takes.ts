@@ -1,4 +1,5 @@
 /** Who may call the platform for a prediction now: take and release. Owns the budget, the attempts and the tokens. */
+import { sql } from 'kysely'
 import { ServiceError } from '../contracts/errors.ts'
 import { isTerminal } from '../contracts/statuses.ts'
 import type { Outbox } from './outbox.ts'
@@ -20,6 +21,12 @@ export interface ReleaseRequest {
   retryInMs: number
   code: string
 }
+
+/** In place of inputs that the take has not brought along. */
+export const unread = ''
+
+/** A whole group of takes reads no more behind its commit than its deadline allows. */
+const smallBytes = 256 * 1024
 
 /** A live holder writes its own timeout first; only when it has not after this long may another do so. */
 const graceMs = 2_000
@@ -61,8 +68,12 @@ export function makeTakes(dialect: Dialect, outbox: Outbox) {
         .orderBy('id'),
     ),
   )
-  const inputs = dialect.prepare((db, p: { ids: string }) =>
-    db.selectFrom('prediction_inputs').select(['id', 'inputs']).where(dialect.among('id', p.ids)),
+  const smallInputs = dialect.prepare((db, p: { ids: string }) =>
+    db
+      .selectFrom('prediction_inputs')
+      .select(['id', 'inputs'])
+      .where(dialect.among('id', p.ids))
+      .where(sql`octet_length(inputs)`, '<=', smallBytes),
   )
   const hold = dialect.prepare((db, p: { ids: string; holder: string; now: number }) =>
     db
@@ -151,14 +162,15 @@ export function makeTakes(dialect: Dialect, outbox: Outbox) {
       return verdicts
     },
 
+    /** Large ones stay `unread`: each is worth a read, and a deadline, of its own. */
     *readInputs(requests: readonly TakeRequest[], verdicts: readonly (Taken | NotTaken)[]): Operation<void> {
       const taken = idsOf(requests, verdicts, ({ outcome }) => outcome === 'taken')
       if (taken.length === 0) return
       const texts = new Map(
-        (yield* inputs({ ids: JSON.stringify(taken) })).map((row) => [row.id, row.inputs]),
+        (yield* smallInputs({ ids: JSON.stringify(taken) })).map((row) => [row.id, row.inputs]),
       )
       for (const [at, verdict] of verdicts.entries()) {
-        if (verdict.outcome === 'taken') verdict.inputs = texts.get(requests[at]?.id ?? '') ?? 'null'
+        if (verdict.outcome === 'taken') verdict.inputs = texts.get(requests[at]?.id ?? '') ?? unread
       }
     },
 
@@ -228,7 +240,7 @@ function judge(request: TakeRequest, row: Row | undefined, at: Circumstances): T
     startedAtMs: row.started_at ?? at.now,
   }
   const model = { modelName, modelVersion, platform }
-  return { outcome: 'taken', token, failures, ...times, ...model, inputs: 'null', ...traced, ...owed }
+  return { outcome: 'taken', token, failures, ...times, ...model, inputs: unread, ...traced, ...owed }
 }
 
 function isInLiveHands(request: TakeRequest, holder: string, { states }: Circumstances): boolean {

@@ -165,6 +165,18 @@ describeStores('take', (kind) => {
     expect(await store.get(id!)).toMatchObject({ attempts: 2, status: 'running' })
   })
 
+  test('inputs of any size come with what is taken together, each with its own', async () => {
+    const store = await servingStore(await kind.place())
+    const ids = flightIds(4)
+    const inputs = [10, 2_000_000, 20, 300_000].map((size, n) => JSON.stringify(`${n}`.repeat(size)))
+    const items = ids.map((id, n) => newPrediction(id, { inputs: inputs[n]! }))
+    await store.admit(admissionOf(ids, { items }))
+    const answers = await Promise.all(ids.map((id) => store.take(id, 'api-1', limits)))
+    expect(answers.map((taken) => taken.outcome === 'taken' && taken.inputs === inputs.shift())).toEqual(
+      Array(4).fill(true),
+    )
+  })
+
   test('a whole group is taken at once, each with its own answer', async () => {
     const store = await servingStore(await kind.place())
     const ids = await admitted(store, 4)
