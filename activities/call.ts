@@ -6,6 +6,7 @@ import type { Lane, PlatformName } from '../contracts/names.ts'
 import type { TerminalStatus } from '../contracts/statuses.ts'
 import type { ModelTarget, Platform } from '../platforms/platform.ts'
 import {
+  type HeldCall,
   type HeldCalls,
   type NotTaken,
   type OutboxSender,
@@ -78,11 +79,19 @@ export function makeSteps(deps: CallDeps, lane: Lane, streamer?: string): Steps 
   }
 
   async function takeAndCall(id: string): Promise<Step> {
-    const taken = await untilStored(() => store.take(id, processId, limits))
-    const next = await afterTake(id, taken)
-    const owes = mirrors || ('owes' in taken && taken.owes === true)
-    if (!owes || next.kind !== 'ended') return next
-    return { ...next, owes, trace: 'trace' in taken ? taken.trace : undefined }
+    // Whatever Temporal delivers twice and the database forgets: one call of this process for one prediction.
+    const joined = held.joined(id)
+    if (joined !== undefined) return { kind: 'elsewhere', until: joined }
+    const hold = held.hold(id)
+    try {
+      const taken = await untilStored(() => store.take(id, processId, limits))
+      const next = await afterTake(id, taken, hold)
+      const owes = mirrors || ('owes' in taken && taken.owes === true)
+      if (!owes || next.kind !== 'ended') return next
+      return { ...next, owes, trace: 'trace' in taken ? taken.trace : undefined }
+    } finally {
+      hold.done()
+    }
   }
 
   async function endedMeanwhile(id: string): Promise<Step | undefined> {
@@ -100,12 +109,12 @@ export function makeSteps(deps: CallDeps, lane: Lane, streamer?: string): Steps 
     return undefined
   }
 
-  async function afterTake(id: string, taken: Taken | NotTaken): Promise<Step> {
+  async function afterTake(id: string, taken: Taken | NotTaken, hold: HeldCall): Promise<Step> {
     switch (taken.outcome) {
       case 'taken':
         // What the take changed is told while the platform works.
         if (mirrors || taken.owes) void underTrace(taken.trace, () => outbox?.drain(id))
-        return call(id, taken)
+        return call(id, taken, hold)
       case 'unknown':
         // Expired, or discarded and expired: nobody is left who could ask for it.
         return { kind: 'ended', status: 'failed' }
@@ -128,33 +137,31 @@ export function makeSteps(deps: CallDeps, lane: Lane, streamer?: string): Steps 
           'status 20000: gave up after too many interrupted attempts',
         )
       case 'held':
-        return whileHeld(id, taken.holder)
+        return whileHeld(id, taken.holder, hold)
     }
   }
 
-  async function whileHeld(id: string, holder: string): Promise<Step> {
+  async function whileHeld(id: string, holder: string, hold: HeldCall): Promise<Step> {
     if (holder !== processId) {
       const state = await untilStored(() => store.observeProcess(holder))
       return state === 'dead' ? { kind: 'again' } : { kind: 'elsewhere', until: undefined }
     }
-    const joined = held.joined(id)
-    if (joined !== undefined) return { kind: 'elsewhere', until: joined }
-    // This process is the holder and makes no call: the answer to its `take` was lost.
+    // This process is the holder and makes no other call: the answer to its `take` was lost.
     const taken = await untilStored(() => store.take(id, processId, limits, true))
-    return taken.outcome === 'taken' ? call(id, taken) : { kind: 'again' }
+    return taken.outcome === 'taken' ? call(id, taken, hold) : { kind: 'again' }
   }
 
-  async function call(id: string, taken: Taken): Promise<Step> {
+  async function call(id: string, taken: Taken, hold: HeldCall): Promise<Step> {
+    hold.took(taken.token)
     const attributes = { 'perdure.prediction.id': id, 'perdure.model': taken.modelName }
     return inSpan('prediction', { ...asMember(taken.trace), attributes }, async (span) => {
-      const step = await callHeld(id, taken, span)
+      const step = await callHeld(id, taken, hold, span)
       if (step.kind === 'ended') span.set({ 'perdure.status': step.status })
       return step
     })
   }
 
-  async function callHeld(id: string, taken: Taken, span: Traced): Promise<Step> {
-    const hold = held.hold(id)
+  async function callHeld(id: string, taken: Taken, hold: HeldCall, span: Traced): Promise<Step> {
     const startedMs = performance.now()
     try {
       const outcome = await send(id, taken, hold.signal, span).catch((error: unknown): Outcome => {
@@ -173,7 +180,6 @@ export function makeSteps(deps: CallDeps, lane: Lane, streamer?: string): Steps 
     } finally {
       // The connection is closed; of a job the provider has still to be told.
       if (hold.signal.aborted && lane === 'call') deps.onCancelHeard?.({ id, platform: taken.platform })
-      hold.done()
     }
   }
 

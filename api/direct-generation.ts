@@ -6,16 +6,15 @@ import { retryDelayMs } from '../contracts/retry.ts'
 import type { TerminalStatus } from '../contracts/statuses.ts'
 import { mostStoredText, textOutputs } from '../contracts/streamed-text.ts'
 import type { CallPlatform, CallRequest, StreamPiece } from '../platforms/platform.ts'
-import { type HeldCalls, type Store, untilStored } from '../records/store.ts'
+import { type HeldCall, type Store, untilStored } from '../records/store.ts'
 import { openCallSpan } from '../tracing/platform-call.ts'
-import { type BeginDeps, beginDirect } from './begin-direct.ts'
+import { type BeginDeps, beginDirect, type DirectBegun } from './begin-direct.ts'
 import { type Generation, leftText } from './generation.ts'
 import type { AcceptedRequest } from './predictions.ts'
 import type { SendLater } from './send-later.ts'
 
 export interface DirectGenerationDeps extends BeginDeps {
   store: Pick<Store, 'begin' | 'transition'>
-  held: HeldCalls
   taskTimeoutMs: number
   /** Absent: no external record service is told of anything. */
   mirror?: SendLater | undefined
@@ -24,10 +23,11 @@ export interface DirectGenerationDeps extends BeginDeps {
   maxStoredLength?: number
 }
 
+type Begun = Extract<DirectBegun, { hold: HeldCall }>
 type Streams = Required<Pick<CallPlatform, 'stream'>>
 
 export function makeDirectGenerations(deps: DirectGenerationDeps) {
-  const { store, held, taskTimeoutMs, maxStoredLength = mostStoredText } = deps
+  const { store, taskTimeoutMs, maxStoredLength = mostStoredText } = deps
 
   /** Makes the record and opens the stream; only an id if an earlier request with this key stands for this one. */
   async function start(
@@ -37,12 +37,11 @@ export function makeDirectGenerations(deps: DirectGenerationDeps) {
     const begun = await beginDirect(deps, request)
     if (begun.token === undefined) return { earlier: begun.id }
     request.onId?.(begun.id)
-    return generate(platform, { ...request, inputs: begun.inputs }, begun.id, begun.token)
+    return generate(platform, { ...request, inputs: begun.inputs }, begun)
   }
 
-  function generate(platform: Streams, request: AcceptedRequest, id: string, token: number): Generation {
+  function generate(platform: Streams, request: AcceptedRequest, { id, token, hold }: Begun): Generation {
     const { target, inputs } = request
-    const hold = held.hold(id)
     const left = new AbortController()
     const late = new AbortController()
     const signal = AbortSignal.any([hold.signal, left.signal, late.signal])

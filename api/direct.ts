@@ -6,13 +6,7 @@ import type { PlatformName } from '../contracts/names.ts'
 import { retryDelayMs } from '../contracts/retry.ts'
 import type { PlatformCall } from '../metrics.ts'
 import type { CallPlatform } from '../platforms/platform.ts'
-import {
-  type HeldCalls,
-  type Store,
-  type StoredPrediction,
-  type TerminalWaiter,
-  untilStored,
-} from '../records/store.ts'
+import { type Store, type StoredPrediction, type TerminalWaiter, untilStored } from '../records/store.ts'
 import { inCallSpan } from '../tracing/platform-call.ts'
 import { inSpan, type Traced } from '../tracing.ts'
 import { type BeginDeps, beginDirect } from './begin-direct.ts'
@@ -21,7 +15,6 @@ import type { SendLater } from './send-later.ts'
 
 export interface DirectDeps extends BeginDeps {
   store: Store
-  held: HeldCalls
   waiter: TerminalWaiter
   taskTimeoutMs: number
   platform(name: PlatformName): CallPlatform
@@ -42,7 +35,7 @@ export interface DirectCalls {
 }
 
 export function makeDirectCalls(deps: DirectDeps): DirectCalls {
-  const { store, held } = deps
+  const { store } = deps
   const idle: Array<() => void> = []
   let inFlight = 0
 
@@ -65,9 +58,8 @@ export function makeDirectCalls(deps: DirectDeps): DirectCalls {
       deps.onReplay?.()
       await deps.waiter.waitFor(id, deps.taskTimeoutMs)
     } else {
-      const hold = held.hold(id)
+      const { token, inputs, hold } = begun
       try {
-        const { token, inputs } = begun
         await untilMirrored(id, token)
         const attributes = { 'perdure.prediction.id': id, 'perdure.model': request.target.name }
         await inSpan('prediction', { parent: request.trace, attributes }, (span) =>

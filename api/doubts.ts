@@ -17,8 +17,8 @@ export interface DoubtsDeps {
 export interface Doubts {
   /** The flight may have been admitted, or may still be. */
   admitted(prefix: string, ids: readonly string[]): void
-  /** The direct call may have begun, or may still do so. */
-  begun(id: string): void
+  /** The direct call may have begun, or may still do so. `settled`: it will never be made, and its record says so. */
+  begun(id: string, settled: () => void): void
   /** Waits that long for answers; what is left then is the guard's. */
   stop(withinMs: number): Promise<void>
 }
@@ -29,7 +29,7 @@ const longestPauseMs = 2_000
 export function makeDoubts({ store, starts, processId, queue }: DoubtsDeps): Doubts {
   const stopping = new AbortController()
   const flights = new Map<string, readonly string[]>()
-  const calls = new Set<string>()
+  const calls = new Map<string, () => void>()
   let asking: Promise<void> | undefined
 
   async function ask(): Promise<void> {
@@ -61,8 +61,14 @@ export function makeDoubts({ store, starts, processId, queue }: DoubtsDeps): Dou
 
   async function settleCalls(): Promise<void> {
     const asked = [...calls]
-    await store.abandonBegun(processId, asked)
-    for (const id of asked) calls.delete(id)
+    await store.abandonBegun(
+      processId,
+      asked.map(([id]) => id),
+    )
+    for (const [id, settled] of asked) {
+      calls.delete(id)
+      settled()
+    }
   }
 
   return {
@@ -70,8 +76,8 @@ export function makeDoubts({ store, starts, processId, queue }: DoubtsDeps): Dou
       flights.set(prefix, ids)
       asking ??= ask()
     },
-    begun(id) {
-      calls.add(id)
+    begun(id, settled) {
+      calls.set(id, settled)
       asking ??= ask()
     },
     async stop(withinMs) {

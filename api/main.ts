@@ -183,7 +183,7 @@ export async function runApiProcess(config: ApiConfig, stop: AbortSignal): Promi
   const registered = untilThere(register, stop, (text) => log.warn(text))
   // Awaited below, once the API listens.
   registered.catch(() => undefined)
-  const held = makeHeldCalls(store)
+  const held = makeHeldCalls(store, processId)
   const waiter = makeTerminalWaiter(store)
   const platforms = makePlatforms(Object.values(config.platforms))
   const own = { metrics: makeMetrics(), log, ...(mirror && { mirror }) }

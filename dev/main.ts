@@ -109,7 +109,7 @@ async function startAll(
   const processId = `api-${randomBytes(6).toString('hex')}`
   await store.registerProcess(processId, 'api')
   const ending: Ending = { leave: () => store.leaveProcess(processId) }
-  const held = makeHeldCalls(store)
+  const held = makeHeldCalls(store, processId)
   const waiter = makeTerminalWaiter(store)
   undo.push(
     () => held.close(),

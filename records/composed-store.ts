@@ -5,6 +5,7 @@ import { makeEndings, type TransitionRequest } from './endings.ts'
 import { makeFigures } from './figures.ts'
 import { makeFileRows } from './file-rows.ts'
 import { type Engine, oneByOne, sideBySide, soft, type WriteKind } from './group.ts'
+import { type HoldAgainRequest, makeHeldRows } from './held-rows.ts'
 import { makeIdempotency } from './idempotency.ts'
 import { makeJobs } from './jobs.ts'
 import { makeListing } from './listing.ts'
@@ -58,6 +59,7 @@ export function composeStore(
   const outbox = makeOutbox(dialect, deliveries, { mirror })
   const admission = makeAdmission(dialect, outbox, makeIdempotency(dialect, keyLifetimeMs))
   const takes = makeTakes(dialect, outbox)
+  const heldRows = makeHeldRows(dialect, outbox)
   const jobs = makeJobs(dialect)
   const endings = makeEndings(dialect, outbox, jobs)
   const unstartedFlights = makeUnstarted(dialect, endings)
@@ -92,6 +94,8 @@ export function composeStore(
     readBehind: takes.readInputs,
   })
   const release = soft(sideBySide(ownId<ReleaseRequest>, (r, now) => takes.release(r, now)))
+  const holdAgain = soft(sideBySide(ownId<HoldAgainRequest>, (r, now) => heldRows.holdAgain(r, now)))
+  const letGo = soft(sideBySide(ownId<HoldAgainRequest>, (r) => heldRows.letGo(r)))
   const transition: WriteKind<TransitionRequest, Awaited<ReturnType<Store['transition']>>> = {
     keys: ownId,
     run: endings.transition,
@@ -187,6 +191,10 @@ export function composeStore(
       if (taken.outcome !== 'taken' || taken.inputs !== unread) return taken
       return { ...taken, inputs: (await engine.read(() => listing.inputs(id))) ?? 'null' }
     },
+    heldBy: (processId) => engine.read(() => heldRows.heldBy(processId)),
+    notHeld: (ids) => engine.read(() => heldRows.notHeld(ids)),
+    holdAgain: (id, processId, token) => engine.write(holdAgain, { id, processId, token }),
+    letGo: (id, processId, token) => engine.write(letGo, { id, processId, token }),
     release: (id, token, retryInMs, code) => engine.write(release, { id, token, retryInMs, code }),
     transition: (id, to, fields, token) => engine.write(transition, { id, to, fields, token }),
     cancel: (id) => engine.write(cancel, id),

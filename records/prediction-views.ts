@@ -75,6 +75,15 @@ export interface CancelDue {
   handle: JsonText | null
 }
 
+/** An open prediction in the hands of a process. */
+export interface HeldRow {
+  id: string
+  /** Of the call that took it. */
+  token: number
+  /** No flight goes on with it: its process called by itself. */
+  isDirect: boolean
+}
+
 export interface QueueCounts {
   /** Accepted and not yet taken by any worker. */
   waiting: number

@@ -20,9 +20,15 @@ export interface OutboxLeft {
   refused: boolean
 }
 
-/** The calls that run in this process: who cancels them, and who may join them. */
+/**
+ * The calls that run in this process: who cancels them, and who may join them. What the process holds in the store without
+ * a call here is let go within 5 s.
+ */
 export interface HeldCalls {
-  /** Registers a call. `signal` fires soon after the record became terminal by another hand (a cancel). */
+  /**
+   * Registers a call, before anything is written that makes this process its holder. `signal` fires soon after the
+   * record became terminal by another hand (a cancel).
+   */
   hold(id: string): HeldCall
   /** Resolves when the call of this process for that id is done; undefined if there is none. */
   joined(id: string): Promise<void> | undefined
@@ -33,6 +39,8 @@ export interface HeldCalls {
 
 export interface HeldCall {
   signal: AbortSignal
+  /** It has been taken, under this token. If a crash of the database loses that, it is written again. */
+  took(token: number): void
   /** The call has ended and its record is written. Must be called exactly once, in a `finally`. */
   done(): void
 }

@@ -4,7 +4,7 @@
  */
 import type { FlightStart } from '../contracts/flights.ts'
 import type { LeftOpen } from '../contracts/ownership.ts'
-import type { TerminalStatus } from '../contracts/statuses.ts'
+import type { PredictionStatus, TerminalStatus } from '../contracts/statuses.ts'
 import type { DeliveryStore } from './deliveries.ts'
 import type {
   Admission,
@@ -26,6 +26,7 @@ import type {
 } from './prediction-changes.ts'
 import type {
   CancelDue,
+  HeldRow,
   LeftOpenPage,
   ListFilter,
   OutboxLease,
@@ -71,6 +72,7 @@ export type {
 } from './prediction-changes.ts'
 export type {
   CancelDue,
+  HeldRow,
   LeftOpenPage,
   ListFilter,
   OutboxLease,
@@ -139,6 +141,17 @@ export interface Store {
    * `ServiceError('draining')` if `processId` is not registered or has been declared dead: it must not begin work.
    */
   take(id: string, processId: string, limits: TakeLimits, again?: boolean): Promise<Taken | NotTaken>
+  /** Everything that a process holds. */
+  heldBy(processId: string): Promise<HeldRow[]>
+  /** Those of `ids` that nobody holds, terminal or free, with their status. Cheap: callers poll it. */
+  notHeld(ids: readonly string[]): Promise<Map<string, PredictionStatus>>
+  /**
+   * The database has lost the take of a call that goes on: written once more, under the same token. False if it was not
+   * lost, or others have taken it since.
+   */
+  holdAgain(id: string, processId: string, token: number): Promise<boolean>
+  /** The process makes no such call: others may take the prediction. Counts neither an attempt nor a failure. */
+  letGo(id: string, processId: string, token: number): Promise<void>
   /** A call ended without a terminal status; counts one transient failure. False if the token is not current. */
   release(id: string, token: number, retryInMs: number, code: string): Promise<boolean>
   /** Success needs no current token, failure does. Writes outbox rows in the same transaction. */

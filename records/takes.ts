@@ -1,12 +1,12 @@
 /** Who may call the platform for a prediction now: take and release. Owns the budget, the attempts and the tokens. */
-import { sql } from 'kysely'
+import { type ExpressionBuilder, sql } from 'kysely'
 import { ServiceError } from '../contracts/errors.ts'
 import { isTerminal } from '../contracts/statuses.ts'
 import type { Outbox } from './outbox.ts'
 import { leftOf } from './spans.ts'
 import { both, type Dialect, type Operation } from './statement.ts'
 import type { NotTaken, ProcessState, TakeLimits, Taken } from './store.ts'
-import type { PredictionRow } from './tables.ts'
+import type { PredictionRow, Tables } from './tables.ts'
 
 export interface TakeRequest {
   id: string
@@ -81,7 +81,7 @@ export function makeTakes(dialect: Dialect, outbox: Outbox) {
       .set((of) => ({
         status: 'running',
         holder: p.holder,
-        token: of('token', '+', 1),
+        token: tokenAfter(of, p.now),
         attempts: of('attempts', '+', 1),
         started_at: of.fn.coalesce('started_at', of.val(p.now)),
         retry_at: null,
@@ -90,10 +90,14 @@ export function makeTakes(dialect: Dialect, outbox: Outbox) {
       .where(dialect.among('id', p.ids)),
   )
   // The token moves on, so that no earlier call can write a failure; its success may still arrive and win.
-  const close = dialect.prepare((db, p: { ids: string }) =>
+  const close = dialect.prepare((db, p: { ids: string; now: number }) =>
     db
       .updateTable('predictions')
-      .set((of) => ({ token: of('token', '+', 1), holder: null, retry_at: null }))
+      .set((of) => ({
+        token: tokenAfter(of, p.now),
+        holder: null,
+        retry_at: null,
+      }))
       .where(dialect.among('id', p.ids)),
   )
   const letGo = dialect.prepare(
@@ -158,7 +162,7 @@ export function makeTakes(dialect: Dialect, outbox: Outbox) {
         verdicts,
         ({ outcome }) => outcome === 'timed_out' || outcome === 'exhausted',
       )
-      if (over.length > 0) yield* close({ ids: JSON.stringify(over) })
+      if (over.length > 0) yield* close({ ids: JSON.stringify(over), now })
       return verdicts
     },
 
@@ -178,6 +182,16 @@ export function makeTakes(dialect: Dialect, outbox: Outbox) {
       return (yield* letGo({ id, token, now, retryAt: now + retryInMs, code })).length > 0
     },
   }
+}
+
+/** Greater than any before it, also than one that the database has lost: no two calls share a token. */
+function tokenAfter(of: ExpressionBuilder<Tables, 'predictions'>, now: number) {
+  return of
+    .case()
+    .when('token', '<', now)
+    .then(of.val(now))
+    .else(of('token', '+', 1))
+    .end()
 }
 
 type Row = Pick<
@@ -220,7 +234,7 @@ function judge(request: TakeRequest, row: Row | undefined, at: Circumstances): T
   if (untilDeadlineMs <= 0) return { outcome: 'overdue' }
   const spentMs = row.started_at === null ? 0 : Math.max(0, at.now - row.started_at)
   const remainingMs = taskTimeoutMs - spentMs
-  const token = row.token + 1
+  const token = Math.max(row.token + 1, at.now)
   if (row.holder !== null && isInLiveHands(request, row.holder, at)) {
     return remainingMs + graceMs > 0
       ? { outcome: 'held', holder: row.holder, remainingMs: remainingMs + graceMs }

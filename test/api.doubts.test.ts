@@ -1,7 +1,8 @@
 /** Commits whose answer never comes, on a real PostgreSQL server: what their callers are told, and what becomes of them. */
 import pg from 'pg'
-import { expect, test, vi } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { beginDirect } from '../api/begin-direct.ts'
+import { makeHeldCalls } from '../records/held-calls.ts'
 import { startAnswerSwallower } from './support/answer-swallower.ts'
 import { makeDepartures } from './support/departures.ts'
 import { startCluster } from './support/postgres.ts'
@@ -65,7 +66,10 @@ postgresStores.describe('commits in doubt', () => {
     const { store, beside, between, doubts } = await stage()
     const idempotency = { key: 'k', fingerprint: 'f' }
     const target = { name: 'm', version: '', platform: 'v2' } as never
-    const deps = { store, doubts, processId: 'api-1', queue: 'critical', onDead: () => undefined }
+    // What the process holds without a call is given up soon; this one it knows.
+    const held = makeHeldCalls(store, 'api-1', { idleMs: 20 })
+    onTestFinished(() => held.close())
+    const deps = { store, held, doubts, processId: 'api-1', queue: 'critical', onDead: () => undefined }
     between.swallow()
     const request = { target, inputs: '{}', uid: '', idempotency }
     await expect(beginDirect(deps, request)).rejects.toMatchObject(refused)

@@ -185,7 +185,7 @@ test('a guard that starts on a process that closes already waits for its end and
   const other = await openSqliteStore({ dataDir })
   await other.registerProcess('worker-2', 'worker')
   await other.openProcess('worker-2')
-  const held = makeHeldCalls(other)
+  const held = makeHeldCalls(other, 'worker-2')
   const workers = await startWorker({ store: other, held, processId: 'worker-2' })
   onTestFinished(async () => {
     await workers.stop()

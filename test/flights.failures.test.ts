@@ -59,7 +59,7 @@ test('members that wait for a place when their process is declared dead are ende
   const other = await openSqliteStore({ dataDir })
   await other.registerProcess('worker-2', 'worker')
   await other.openProcess('worker-2')
-  const held = makeHeldCalls(other)
+  const held = makeHeldCalls(other, 'worker-2')
   const workers = await parts.startWorker({ store: other, held, processId: 'worker-2' })
   onTestFinished(async () => {
     second.resolve()
@@ -106,7 +106,15 @@ describe('whatever fails in an activity of', () => {
       throw new Error('not reached')
     }
     return makeActivities(
-      { ...parts, held: makeHeldCalls(store), resolve: unused, platform: unused, webhooks, outbox, temporal },
+      {
+        ...parts,
+        held: makeHeldCalls(store, parts.processId),
+        resolve: unused,
+        platform: unused,
+        webhooks,
+        outbox,
+        temporal,
+      },
       new AbortController().signal,
     )
   }

@@ -23,7 +23,7 @@ describeStores('take', (kind) => {
     await store.admit(admissionOf(ids, { items: [newPrediction(ids[0]!, { inputs })] }))
     expect(await store.take(ids[0]!, 'worker-1', limits)).toMatchObject({
       outcome: 'taken',
-      token: 1,
+      token: expect.any(Number),
       failures: 0,
       remainingMs: limits.taskTimeoutMs,
       modelName: 'iris',
@@ -57,9 +57,9 @@ describeStores('take', (kind) => {
     const store = await servingStore(await kind.place())
     await store.registerProcess('worker-1', 'worker')
     const [id] = await admitted(store)
-    await taken(store, id!, 'worker-1')
+    const former = await taken(store, id!, 'worker-1')
     await store.leaveProcess('worker-1')
-    expect(await store.take(id!, 'api-1', limits)).toMatchObject({ outcome: 'taken', token: 2 })
+    expect(await taken(store, id!)).toBeGreaterThan(former)
   })
 
   test('a dead or unregistered process takes nothing', async () => {
@@ -161,7 +161,7 @@ describeStores('take', (kind) => {
     const two = { ...limits, maxAttempts: 2 }
     await taken(store, id!, 'api-1', two)
     await store.take(id!, 'api-1', two, true)
-    expect(await store.take(id!, 'api-1', two, true)).toEqual({ outcome: 'exhausted', token: 3 })
+    expect(await store.take(id!, 'api-1', two, true)).toMatchObject({ outcome: 'exhausted' })
     expect(await store.get(id!)).toMatchObject({ attempts: 2, status: 'running' })
   })
 

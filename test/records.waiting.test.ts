@@ -8,8 +8,8 @@ import { admitted, servingStore, sqliteStores, taken } from './support/stores.ts
 
 test('a cancel aborts the call of that prediction only, and one query serves all calls', async () => {
   const store = await servingStore(await sqliteStores.place())
-  const terminalAmong = vi.spyOn(store, 'terminalAmong')
-  const calls = makeHeldCalls(store, { pollMs: 20 })
+  const notHeld = vi.spyOn(store, 'notHeld')
+  const calls = makeHeldCalls(store, 'api-1', { pollMs: 20 })
   onTestFinished(() => calls.close())
   const ids = await admitted(store, 50)
   const held = ids.map((id) => calls.hold(id))
@@ -17,12 +17,12 @@ test('a cancel aborts the call of that prediction only, and one query serves all
   await vi.waitFor(() => expect(held[7]!.signal.aborted).toBe(true), 10_000)
   expect(held.filter(({ signal }) => signal.aborted)).toHaveLength(1)
   expect(held[7]!.signal.reason).toMatchObject({ code: 'prediction_canceled' })
-  expect(terminalAmong.mock.calls.every(([asked]) => asked.length === 50)).toBe(true)
+  expect(notHeld.mock.calls.every(([asked]) => asked.length === 50)).toBe(true)
 })
 
 test('a call of this process can be joined until it is done', async () => {
   const store = await servingStore(await sqliteStores.place())
-  const calls = makeHeldCalls(store)
+  const calls = makeHeldCalls(store, 'api-1')
   onTestFinished(() => calls.close())
   expect(calls.joined('a')).toBeUndefined()
   const call = calls.hold('a')
@@ -44,13 +44,18 @@ test('polls go on after the store was away', async () => {
   const store = await servingStore(await sqliteStores.place())
   const [id] = await admitted(store)
   let away = true
-  const flaky = {
-    terminalAmong: async (ids: readonly string[]) => {
+  const whenThere = <A extends unknown[], R>(ask: (...args: A) => Promise<R>) => {
+    return async (...args: A) => {
       if (away) throw storeUnavailable()
-      return store.terminalAmong(ids)
-    },
+      return ask(...args)
+    }
   }
-  const calls = makeHeldCalls(flaky, { pollMs: 5 })
+  const flaky = {
+    ...store,
+    terminalAmong: whenThere(store.terminalAmong),
+    notHeld: whenThere(store.notHeld),
+  }
+  const calls = makeHeldCalls(flaky, 'api-1', { pollMs: 5 })
   const waiter = makeTerminalWaiter(flaky)
   onTestFinished(() => calls.close())
   onTestFinished(() => waiter.close())

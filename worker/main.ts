@@ -129,7 +129,7 @@ async function work(
     await store.openProcess(processId)
   }
   if (!(await untilThere(register, stop, (text) => log.warn(text)))) return
-  const held = makeHeldCalls(store)
+  const held = makeHeldCalls(store, processId)
   const routing = await openRouting(config, log)
   const platforms = makePlatforms(Object.values(config.platforms))
   const apiUrl = () => config.apiUrl

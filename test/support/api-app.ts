@@ -62,9 +62,9 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
   const target = settingsOf(options.platform ?? 'v2', platform.address, taskTimeoutMs)
   const platforms = makePlatforms([target])
   const store = await openSqliteStore({ dataDir: temporaryFolder('api') })
-  const held = makeHeldCalls(store)
-  const waiter = makeTerminalWaiter(store)
   const processId = `api-${randomUUID().slice(0, 8)}`
+  const held = makeHeldCalls(store, processId)
+  const waiter = makeTerminalWaiter(store)
   await store.registerProcess(processId, 'api')
   await store.openProcess(processId)
 

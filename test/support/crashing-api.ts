@@ -25,7 +25,7 @@ const processId = `api-${randomBytes(6).toString('hex')}`
 await store.registerProcess(processId, 'api')
 await startApi(config, {
   store,
-  held: makeHeldCalls(store),
+  held: makeHeldCalls(store, processId),
   waiter: makeTerminalWaiter(store),
   processId,
   platforms: makePlatforms(Object.values(config.platforms)),

@@ -26,7 +26,7 @@ await store.registerProcess(processId, 'worker')
 await store.openProcess(processId)
 const workers = await runWorkers(config, {
   store,
-  held: makeHeldCalls(store),
+  held: makeHeldCalls(store, processId),
   processId,
   platforms: makePlatforms(Object.values(config.platforms)),
   routing: makeRouting({ fallback: config.platform, explicitFallback: true }),

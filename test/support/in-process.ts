@@ -115,7 +115,7 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<In
   const store = await openSqliteStore({ dataDir, mirror: mirror !== undefined })
   const processId = `api-${randomUUID().slice(0, 8)}`
   await store.registerProcess(processId, 'api')
-  const held = makeHeldCalls(store)
+  const held = makeHeldCalls(store, processId)
   const waiter = makeTerminalWaiter(store)
   const connection = await Connection.connect({ address })
   const client = new Client({ connection })

@@ -91,8 +91,9 @@ export async function startValidations(
   const host = `host-${randomUUID().slice(0, 8)}`
   const jobsRoot = join(dataDir, 'jobs')
   const store = await openSqliteStore({ dataDir })
-  await store.registerProcess(`worker-${randomUUID().slice(0, 8)}`, 'worker')
-  const held = makeHeldCalls(store)
+  const processId = `worker-${randomUUID().slice(0, 8)}`
+  await store.registerProcess(processId, 'worker')
+  const held = makeHeldCalls(store, processId)
   const connection = await Connection.connect({ address })
   const client = new Client({ connection })
   const service = makeValidationService(
