@@ -30,8 +30,8 @@ export interface UnstartedRequest {
 /** Open, or ended (canceled before the flight started, perhaps) with somebody who is still to be told of it. */
 export const needsFlight = sql<boolean>`(
   predictions.status in ('pending', 'running')
-  or predictions.id in (select prediction_id from outbox)
-  or predictions.id in (select id from jobs where cancel_due = 1)
+  or exists (select 1 from outbox where outbox.prediction_id = predictions.id)
+  or exists (select 1 from jobs where jobs.id = predictions.id and jobs.cancel_due = 1)
 )`
 
 /** Members of one page; more than a flight can have. */
