@@ -1,7 +1,7 @@
 /** One step of one prediction: take it, call the platform, end the record. Owns no waiting between steps. */
 import { performance } from 'node:perf_hooks'
 import { codeOf, legacyText, ServiceError } from '../contracts/errors.ts'
-import type { OpenPrediction } from '../contracts/flights.ts'
+import { type OpenPrediction, pausedMs } from '../contracts/flights.ts'
 import type { Lane, PlatformName } from '../contracts/names.ts'
 import type { TerminalStatus } from '../contracts/statuses.ts'
 import type { ModelTarget, Platform } from '../platforms/platform.ts'
@@ -124,7 +124,7 @@ export function makeSteps(deps: CallDeps, lane: Lane, streamer?: string): Steps 
         deps.onOverdue?.((await untilStored(() => store.endOverdue([id]))).ended.length)
         return { kind: 'again' }
       case 'paused':
-        return { kind: 'wait', open: { id, why: 'paused', waitMs: 0 } }
+        return { kind: 'wait', open: { id, why: 'paused', waitMs: pausedMs(0) } }
       case 'waiting':
         return { kind: 'wait', open: { id, why: 'retry', waitMs: taken.retryInMs, code: taken.code } }
       case 'timed_out':

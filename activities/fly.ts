@@ -10,7 +10,6 @@ import { type Leave, makePlaces, type Places } from './places.ts'
 const placeWaitMs = 2_000
 /** How often a prediction in another live process's hands is looked at. */
 const elsewhereMs = 500
-const pausedMs = 5_000
 
 export interface FlyDeps extends CallDeps {
   /** Platform calls at once, for all flights of this process. */
@@ -145,7 +144,7 @@ function makeRound(deps: FlyDeps, input: FlyInput, modelPlaces: Places | undefin
    * the time has come; false when nothing runs any more: the member is handed back, and the workflow waits durably.
    */
   async function waitedHere(open: OpenPrediction): Promise<boolean> {
-    const dueMs = Date.now() + (open.why === 'paused' ? pausedMs : open.waitMs)
+    const dueMs = Date.now() + open.waitMs
     rest()
     if (!idle.signal.aborted && !deps.draining.aborted) {
       const stop = AbortSignal.any([idle.signal, deps.draining])

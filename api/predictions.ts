@@ -48,6 +48,7 @@ export interface PredictionService {
   cancel(id: string): Promise<CancelResult>
   /** Sends an event once more, on the same schedule. Throws `temporal_unavailable`. */
   redeliver(deliveryId: string): Promise<void>
-  /** Best effort: wakes flights that wait because the queue was paused. */
+  /** Wakes what waits because the queue was paused. Best effort, like the next: the timers of flights make it certain. */
   wakeQueue(): void
+  wakeFlights(prefixes: readonly string[]): void
 }

@@ -24,10 +24,6 @@ export interface ServiceDeps {
   queueAllowanceMs: number
 }
 
-/** Flights woken at once after `/unpause`; the others' timers make it certain. */
-const wokenFlights = 1_000
-const wokenTogether = 20
-
 export function makePredictionService(deps: ServiceDeps): PredictionService {
   const { store, temporal, flights, direct, waiter, queueAllowanceMs } = deps
 
@@ -67,16 +63,11 @@ export function makePredictionService(deps: ServiceDeps): PredictionService {
     redeliver: (id) => temporal.startDelivery({ id, again: true }),
 
     wakeQueue() {
-      wakeAll().catch(() => undefined)
+      temporal.wakeQueue(deps.queue).catch(() => undefined)
     },
-  }
 
-  async function wakeAll(): Promise<void> {
-    const prefixes = await store.waitingFlights(deps.queue, wokenFlights)
-    const next = prefixes.values()
-    const wakeSome = async () => {
-      for (const prefix of next) await temporal.wakeFlight(prefix).catch(() => undefined)
-    }
-    await Promise.all(Array.from({ length: wokenTogether }, wakeSome))
+    wakeFlights(prefixes) {
+      temporal.wakeFlights(prefixes).catch(() => undefined)
+    },
   }
 }

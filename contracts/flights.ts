@@ -27,6 +27,11 @@ export interface FlightResult {
 /** Why a prediction is not terminal yet; shown as the flight's current details. */
 export type WaitReason = 'untaken' | 'retry' | 'paused' | 'canceling' | 'outbox'
 
+/** Before the next look at a paused queue, which `/unpause` need not wait for: 5 s, growing to 10 min. */
+export function pausedMs(looks: number): number {
+  return Math.min(600_000, 5_000 * 1.5 ** looks)
+}
+
 export interface OpenPrediction {
   id: string
   why: WaitReason
@@ -125,6 +130,11 @@ export interface GuardActivities {
 export interface RetentionActivities {
   /** How many records were deleted. Heartbeats. */
   expireRecords(): Promise<number>
+}
+
+export interface WakeActivities {
+  /** Signals those flights of a page that wait in the queue. `next` is where the next page begins; absent = no more. Heartbeats. */
+  wakeWaiting(queue: string, after: number): Promise<{ next?: number }>
 }
 
 /** Search attributes of a flight (design, section 5). */

@@ -23,6 +23,7 @@ export const workflowNames = {
   batch: 'batch',
   retention: 'retention',
   ownershipCheck: 'ownershipCheck',
+  wake: 'wake',
   cleanup: 'cleanup',
   reaper: 'reaper',
 } as const
@@ -33,7 +34,7 @@ export const workflowNames = {
  */
 export const workflowTaskTimeoutMs = 3_000
 
-/** Wakes a waiting flight before its timer: after `/unpause`, after a cancel. */
+/** Wakes a waiting flight before its timer: after `/unpause`, after a cancel. To `wake-<queue>`: all that wait in it. */
 export const wakeSignal = 'wake'
 
 export const lanes = ['call', 'job'] as const
@@ -100,6 +101,11 @@ export function keeperIdOf(validationId: string, runId: string): string {
 /** The check at a worker's start. The schedule of this name puts the hour behind it. */
 export function ownershipIdOf(taskQueue: string): string {
   return `ownership-${taskQueue}`
+}
+
+/** One per queue. */
+export function wakeIdOf(queue: string): string {
+  return `wake-${queue}`
 }
 
 export function guardIdOf(processId: string): string {

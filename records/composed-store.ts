@@ -204,7 +204,7 @@ export function composeStore(
 
     pause: (queue) => engine.write(pause, queue),
     unpause: (queue) => engine.write(unpause, queue),
-    waitingFlights: (queue, limit) => engine.read(() => queues.waitingFlights(queue, limit)),
+    waitingFlights: (queue, after, limit) => engine.read(() => queues.waitingFlights(queue, after, limit)),
 
     get: (id) => engine.read(() => listing.get(id)),
     inputsOf: (id) => engine.read(() => listing.inputs(id)),

@@ -4,7 +4,14 @@ import type { Ordered } from './delivery-rows.ts'
 import type { Jobs } from './jobs.ts'
 import type { Outbox } from './outbox.ts'
 import { type Dialect, type Operation, together } from './statement.ts'
-import type { CancelResult, Overdue, Settled, TransitionFields, TransitionResult } from './store.ts'
+import type {
+  CancelResult,
+  DeletedPending,
+  Overdue,
+  Settled,
+  TransitionFields,
+  TransitionResult,
+} from './store.ts'
 
 export interface TransitionRequest {
   id: string
@@ -73,7 +80,7 @@ export function makeEndings(dialect: Dialect, outbox: Outbox, jobs: Jobs) {
       .where('queue', '=', p.queue)
       .where('status', '=', 'pending')
       .where((is) => is.or([is(is.val(p.modelName), '=', ''), is('model_name', '=', p.modelName)]))
-      .returning(['id', 'webhook']),
+      .returning(['id', 'webhook', 'flight']),
   )
   const dated = dialect.prepare((db, p: { ids: string }) =>
     dialect.locking(
@@ -190,16 +197,13 @@ export function makeEndings(dialect: Dialect, outbox: Outbox, jobs: Jobs) {
       return { ended: due.map(({ id }) => id), ...(later.length > 0 && { nextMs: Math.min(...later) }) }
     },
 
-    *deletePending(
-      queue: string,
-      modelName: string | undefined,
-      now: number,
-    ): Operation<{ deleted: number; pending: number }> {
+    *deletePending(queue: string, modelName: string | undefined, now: number): Operation<DeletedPending> {
       const pending = (yield* countPending({ queue }))[0]?.pending ?? 0
       const rows = yield* cancelPending({ queue, modelName: modelName ?? '', now })
       yield* ended(rows, now)
       // Another admission may slip in between the two statements where writers are not alone.
-      return { deleted: rows.length, pending: Math.max(pending, rows.length) }
+      const flights = [...new Set(rows.flatMap(({ flight }) => flight ?? []))]
+      return { deleted: rows.length, pending: Math.max(pending, rows.length), flights }
     },
 
     *settle(processId: string, errorInfo: string, now: number): Operation<Settled> {

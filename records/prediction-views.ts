@@ -90,6 +90,20 @@ export interface QueueCounts {
   running: number
 }
 
+/** A page of flights. `next` is where the page behind it begins, undefined behind the last. */
+export interface WaitingFlights {
+  prefixes: string[]
+  next: number | undefined
+}
+
+export interface DeletedPending {
+  deleted: number
+  /** How many waited. */
+  pending: number
+  /** Those of what was deleted: they may go on to end. */
+  flights: string[]
+}
+
 /** How much is left to do, for metrics. Times are milliseconds since 1970, the store's clock; absent = nothing is left. */
 export interface StoreFigures extends QueueCounts {
   overdue: number

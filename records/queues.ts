@@ -1,6 +1,6 @@
 /** The queue as a whole: pause, who waits, how many, how long a model takes. Changes no prediction. */
 import type { Dialect, Operation } from './statement.ts'
-import type { QueueCounts } from './store.ts'
+import type { QueueCounts, WaitingFlights } from './store.ts'
 
 /** How many of a model's latest successes tell its run time. */
 const sampleSize = 20
@@ -23,12 +23,14 @@ export function makeQueues(dialect: Dialect) {
       .where('paused', '=', 1)
       .returning('name'),
   )
-  const waitingFlights = dialect.prepare((db, p: { queue: string; limit: number }) =>
+  const waitingFlights = dialect.prepare((db, p: { queue: string; after: number; limit: number }) =>
     db
       .selectFrom('predictions')
       .select((of) => ['flight', of.fn.min('seq').as('first')])
       .where('queue', '=', p.queue)
       .where('status', '=', 'pending')
+      .where('flight', 'is not', null)
+      .where('seq', '>', p.after)
       .groupBy('flight')
       .orderBy('first')
       .limit(p.limit),
@@ -73,10 +75,11 @@ export function makeQueues(dialect: Dialect) {
       return (yield* setUnpaused({ name: queue })).length > 0
     },
 
-    /** Those that wait longest come first. */
-    *waitingFlights(queue: string, limit: number): Operation<string[]> {
-      const rows = yield* waitingFlights({ queue, limit })
-      return rows.flatMap(({ flight }) => (flight === null ? [] : [flight]))
+    /** The oldest waiting member of a flight only moves on, so no page passes one by; its later members may name it again. */
+    *waitingFlights(queue: string, after: number, limit: number): Operation<WaitingFlights> {
+      const rows = yield* waitingFlights({ queue, after, limit })
+      const prefixes = rows.flatMap(({ flight }) => flight ?? [])
+      return { prefixes, next: rows.length < limit ? undefined : rows.at(-1)?.first }
     },
 
     *flightsHeldBy(holder: string): Operation<string[]> {

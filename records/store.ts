@@ -26,6 +26,7 @@ import type {
 } from './prediction-changes.ts'
 import type {
   CancelDue,
+  DeletedPending,
   HeldRow,
   LeftOpenPage,
   ListFilter,
@@ -36,6 +37,7 @@ import type {
   StoredJob,
   StoredPrediction,
   StoreFigures,
+  WaitingFlights,
 } from './prediction-views.ts'
 import type { TrackingStore } from './tracking.ts'
 import type { ValidationStore } from './validations.ts'
@@ -72,6 +74,7 @@ export type {
 } from './prediction-changes.ts'
 export type {
   CancelDue,
+  DeletedPending,
   HeldRow,
   LeftOpenPage,
   ListFilter,
@@ -82,6 +85,7 @@ export type {
   StoredJob,
   StoredPrediction,
   StoreFigures,
+  WaitingFlights,
 } from './prediction-views.ts'
 export {
   type HeldCall,
@@ -167,13 +171,13 @@ export interface Store {
   /** Notes what a run has given so far. True if its caller is to be told: the outbox has a message. */
   progress(id: string, token: number, progress: Progress): Promise<boolean>
   /** Every `pending` record of the queue becomes `canceled`; optionally of one model only. */
-  deletePending(queue: string, modelName?: string): Promise<{ deleted: number; pending: number }>
+  deletePending(queue: string, modelName?: string): Promise<DeletedPending>
 
   /** False if it already was. */
   pause(queue: string): Promise<boolean>
   unpause(queue: string): Promise<boolean>
-  /** Prefixes of flights with `pending` records of the queue, at most `limit`: to be woken after unpause. */
-  waitingFlights(queue: string, limit: number): Promise<string[]>
+  /** Flights with `pending` records of the queue, longest waiting first: to be woken after unpause. `after` is 0, then `next`. */
+  waitingFlights(queue: string, after: number, limit: number): Promise<WaitingFlights>
 
   get(id: string): Promise<StoredPrediction | undefined>
   /** What the prediction was asked with. */

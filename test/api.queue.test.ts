@@ -1,6 +1,7 @@
 /** The queue's routes over a real store. */
 import { describe, expect, test } from 'vitest'
 import { ServiceError } from '../contracts/errors.ts'
+import { prefixOf } from '../contracts/names.ts'
 import { startTestApi } from './support/api-app.ts'
 
 describe('POST /pause', () => {
@@ -52,6 +53,17 @@ describe('POST /delete_pending', () => {
       num_of_deleted_tasks: 0,
       num_of_pending_tasks: 0,
     })
+  })
+
+  // PR-23
+  test('wakes the flights of what was deleted: what they owe is not to wait for the end of a pause', async () => {
+    const woken: string[] = []
+    const wakeFlights = (prefixes: readonly string[]) => void woken.push(...prefixes)
+    const { post, waiting } = await startTestApi({ service: { wakeFlights } })
+    const ids = [await waiting('a'), await waiting('b')]
+    await post('/pause')
+    await post('/delete_pending')
+    expect(woken).toEqual(ids.map(prefixOf))
   })
 
   test('MODEL_NAME leaves other models alone', async () => {

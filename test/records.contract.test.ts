@@ -84,8 +84,9 @@ describeStores('terminal statuses', (kind) => {
     )
     await taken(store, ids[0]!)
     const [elsewhere] = await admitted(store, 1, { queue: 'other' })
-    expect(await store.deletePending('critical', 'odd')).toEqual({ deleted: 2, pending: 3 })
-    expect(await store.deletePending('critical')).toEqual({ deleted: 1, pending: 1 })
+    const flights = [ids[0]!.slice(0, 18)]
+    expect(await store.deletePending('critical', 'odd')).toEqual({ deleted: 2, pending: 3, flights })
+    expect(await store.deletePending('critical')).toEqual({ deleted: 1, pending: 1, flights })
     const statuses = await Promise.all([...ids, elsewhere!].map(async (id) => (await store.get(id))?.status))
     expect(statuses).toEqual(['running', 'canceled', 'canceled', 'canceled', 'pending'])
   })
@@ -136,7 +137,8 @@ describeStores('queue', (kind) => {
     expect(await store.take(there!, 'api-1', limits)).toMatchObject({ outcome: 'taken' })
   })
 
-  test('waiting flights are named longest waiting first, up to the limit', async () => {
+  // PR-23
+  test('waiting flights are named page by page, longest waiting first', async () => {
     const store = await servingStore(await kind.place())
     const flights = []
     for (let n = 0; n < 3; n++) flights.push(await admitted(store, 2))
@@ -144,9 +146,36 @@ describeStores('queue', (kind) => {
     await taken(store, flights[1]![0]!)
     await taken(store, flights[1]![1]!)
     const prefixes = [flights[0]!, flights[2]!].map(([id]) => id!.slice(0, 18))
-    expect(await store.waitingFlights('critical', 10)).toEqual(prefixes)
-    expect(await store.waitingFlights('critical', 1)).toEqual(prefixes.slice(0, 1))
-    expect(await store.waitingFlights('other', 10)).toEqual([])
+    const page = (after: number, limit: number) => store.waitingFlights('critical', after, limit)
+    expect(await page(0, 10)).toEqual({ prefixes, next: undefined })
+    const first = await page(0, 1)
+    expect(first).toEqual({ prefixes: prefixes.slice(0, 1), next: expect.any(Number) })
+    const second = await page(first.next!, 1)
+    expect(second).toEqual({ prefixes: prefixes.slice(1), next: expect.any(Number) })
+    // Its other member still waits.
+    const third = await page(second.next!, 1)
+    expect(third).toEqual({ prefixes: prefixes.slice(1), next: expect.any(Number) })
+    expect(await page(third.next!, 1)).toEqual({ prefixes: [], next: undefined })
+    expect(await store.waitingFlights('other', 0, 10)).toEqual({ prefixes: [], next: undefined })
+  })
+
+  // PR-23
+  test('no page passes by a flight that waits, also while members are taken and deleted', async () => {
+    const store = await servingStore(await kind.place())
+    const flights = []
+    for (let n = 0; n < 6; n++) flights.push(await admitted(store, 2))
+    const found = new Set<string>()
+    for (let next: number | undefined = 0, at = 0; next !== undefined; at++) {
+      const page = await store.waitingFlights('critical', next, 2)
+      for (const prefix of page.prefixes) found.add(prefix)
+      next = page.next
+      // One of a page that is over, one of a page to come.
+      for (const flight of [flights[at], flights[5 - at]]) {
+        if (flight !== undefined && (await store.get(flight[0]!))?.status === 'pending')
+          await taken(store, flight[0]!)
+      }
+    }
+    expect([...found].sort()).toEqual(flights.map(([id]) => id!.slice(0, 18)).sort())
   })
 
   test('the mean run time is that of the latest successes of the model', async () => {

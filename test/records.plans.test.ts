@@ -101,7 +101,7 @@ describeWithCluster('plans', () => {
       await store.get(ids[1]!)
       await store.inputsOf(ids[1]!)
       await store.count('critical')
-      await store.waitingFlights('critical', 10)
+      await store.waitingFlights('critical', 0, 10)
       await store.meanRunMs('model3')
       await store.list({ limit: 20 })
       await store.list({ limit: 20, modelName: 'model3' })

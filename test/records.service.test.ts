@@ -110,7 +110,7 @@ test('tasks of others are in no queue of ours', async () => {
   const { url, store } = await recordService()
   await send(url, 'POST', '/task', task('t'))
   expect(await store.count('critical')).toEqual({ waiting: 0, running: 0 })
-  expect(await store.deletePending('critical')).toEqual({ deleted: 0, pending: 0 })
+  expect(await store.deletePending('critical')).toEqual({ deleted: 0, pending: 0, flights: [] })
 })
 
 test('a body that is too long keeps no connection open, a question either', async () => {

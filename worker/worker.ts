@@ -14,6 +14,7 @@ import { type GuardDeps, makeGuardActivities } from '../activities/guard.ts'
 import { makeOwnershipActivities, type OwnershipDeps } from '../activities/ownership.ts'
 import { makePlaces } from '../activities/places.ts'
 import { makeRetentionActivities } from '../activities/retention.ts'
+import { makeWakeActivities, type WakeDeps } from '../activities/wake.ts'
 import { deliveryQueueOf, guardQueueOf } from '../contracts/names.ts'
 import type { FoundOwnerless } from '../contracts/ownership.ts'
 import type { Mirror } from '../records/mirror.ts'
@@ -76,6 +77,7 @@ export interface Workers {
 type ActivityParts = CallDeps &
   GuardDeps &
   OwnershipDeps &
+  WakeDeps &
   Pick<WorkersOptions, 'concurrency' | 'retentionMs' | 'expireFiles' | 'webhooks'>
 
 /** What the workers of predictions run, by their queue. */
@@ -88,6 +90,7 @@ export function makeActivities(parts: ActivityParts, draining: AbortSignal) {
       ...makeGuardActivities(parts),
       ...makeRetentionActivities(store, retentionMs, expireFiles),
       ...makeOwnershipActivities(parts),
+      ...makeWakeActivities(parts),
     }),
     deliveries: webhooks && withFailures(makeDeliveryActivities(store, webhooks)),
   }

@@ -22,15 +22,14 @@ import type {
   FlyReport,
   OpenPrediction,
 } from '../contracts/flights.ts'
-import { searchAttributes } from '../contracts/flights.ts'
+import { pausedMs, searchAttributes } from '../contracts/flights.ts'
 import { wakeSignal } from '../contracts/names.ts'
 import { isAnotherRound, pauseAfter, untilDone } from './another-round.ts'
 
 const wake = defineSignal(wakeSignal)
 
-const firstPauseMs = 5_000
-const longestPauseMs = 30_000
-const pauseGrowth = 1.5
+/** Of runs that began before the pause grew beyond it. */
+const oncePausedMs = 30_000
 /** Members handed back for want of a free place fly again in groups this much smaller. */
 const shrink = 4
 /** Predictions due this soon join the round that leaves now: one round is dearer than so short a wait. */
@@ -132,11 +131,15 @@ function makeRounds(input: FlightInput, totals: FlightResult) {
       groupSize = Math.max(1, Math.floor(groupSize / shrink))
     }
     const nowMs = Date.now() - started
-    const pauseMs = Math.min(longestPauseMs, firstPauseMs * pauseGrowth ** pauses)
     return report.open.map((member) => ({
       ...member,
-      dueMs: nowMs + (member.why === 'paused' ? pauseMs : member.waitMs),
+      dueMs: nowMs + (member.why === 'paused' ? pauseMs() : member.waitMs),
     }))
+  }
+
+  function pauseMs(): number {
+    const ms = pausedMs(pauses)
+    return ms <= oncePausedMs || patched('longer-pauses') ? ms : oncePausedMs
   }
 
   /** Waits for the first member's time; a wake-up makes all of them due. */

@@ -63,7 +63,8 @@ export function mountQueue(app: Api, deps: ApiDeps, { queue, modelName }: ApiSet
   })
 
   mount(app, deps, deletePendingRoute, 'inherited', async () => {
-    const { deleted, pending } = await store.deletePending(queue, modelName === '' ? undefined : modelName)
+    const { deleted, pending, flights } = await store.deletePending(queue, modelName || undefined)
+    service.wakeFlights(flights)
     metrics.canceled('delete_pending', deleted)
     return json({ num_of_deleted_tasks: deleted, num_of_pending_tasks: pending })
   })

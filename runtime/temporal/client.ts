@@ -20,6 +20,7 @@ import {
   guardQueueOf,
   keeperIdOf,
   validationQueueOf,
+  wakeIdOf,
   wakeSignal,
   workflowNames,
   workflowTaskTimeoutMs,
@@ -30,6 +31,7 @@ import type { delivery } from '../../workflows/delivery.ts'
 import type { flight } from '../../workflows/flight.ts'
 import type { guard } from '../../workflows/guard.ts'
 import type { keeper } from '../../workflows/keeper.ts'
+import type { wake } from '../../workflows/wake.ts'
 import { queueBacklogs } from './task-queues.ts'
 
 /** `refused`: Temporal takes no start of this kind, and asking again will not change it. */
@@ -43,8 +45,11 @@ export interface TemporalApi {
   startDelivery(input: Omit<DeliveryInput, 'queue'>): Promise<void>
   /** Of a validation whose workflow is closed: stops its jobs and ends its record. `runId`: its first run, its last one. */
   startKeeper(validationId: string, runs: { first: string; last: string }): Promise<void>
-  /** Best effort; a flight that has ended needs no waking. */
+  /** One that has ended, or is not started yet, needs no waking. Throws `temporal_unavailable`. */
   wakeFlight(prefix: string): Promise<void>
+  wakeFlights(prefixes: readonly string[]): Promise<void>
+  /** Wakes all that wait in the queue now, also while it is at it already. Throws `temporal_unavailable`. */
+  wakeQueue(queue: string): Promise<void>
   /** The latest run; undefined: Temporal knows of none. Throws `temporal_unavailable`. */
   stateOf(workflowId: string): Promise<WorkflowState | undefined>
   /** Ids of what runs on the queues of this deployment, as Temporal lists it: the list may lag behind. */
@@ -101,6 +106,7 @@ const connectTimeoutMs = 5_000
 const askWithinMs = 10_000
 /** Of one page of a list. */
 const listed = 1_000
+const wokenAtOnce = 20
 
 /** Opens no connection before it is used. */
 export function openTemporalApi({ connection, ...names }: TemporalApiOptions): TemporalApi {
@@ -163,6 +169,14 @@ export function makeTemporalApi(connection: TemporalConnection, options: Tempora
     return 'refused'
   }
 
+  async function wakeFlight(prefix: string): Promise<void> {
+    try {
+      await client.workflow.getHandle(flightIdOf(prefix)).signal(wakeSignal)
+    } catch (error) {
+      if (!(error instanceof WorkflowNotFoundError)) throw unavailable(error)
+    }
+  }
+
   return {
     startFlight: (start, deadlineMs) =>
       translated(() => connection.withDeadline(Date.now() + deadlineMs, () => startAnyhow(start))),
@@ -199,8 +213,25 @@ export function makeTemporalApi(connection: TemporalConnection, options: Tempora
         }),
       )
     },
-    async wakeFlight(prefix) {
-      await translated(() => client.workflow.getHandle(flightIdOf(prefix)).signal(wakeSignal))
+    wakeFlight,
+    async wakeFlights(prefixes) {
+      const next = prefixes.values()
+      const wakeSome = async () => {
+        for (const prefix of next) await wakeFlight(prefix)
+      }
+      await Promise.all(Array.from({ length: wokenAtOnce }, wakeSome))
+    },
+    async wakeQueue(queue) {
+      await translated(() =>
+        client.workflow.signalWithStart<typeof wake>(workflowNames.wake, {
+          taskQueue: guardQueueOf(taskQueue),
+          workflowId: wakeIdOf(queue),
+          args: [queue],
+          signal: wakeSignal,
+          workflowTaskTimeout: workflowTaskTimeoutMs,
+          staticSummary: 'wakes what waited in the paused queue',
+        }),
+      )
     },
     stateOf: (workflowId) =>
       translated(() =>

@@ -133,6 +133,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
     cancel: (id) => store.cancel(id),
     redeliver: async () => undefined,
     wakeQueue: () => undefined,
+    wakeFlights: () => undefined,
     ...options.service,
   }
   const logged: Record<string, unknown>[] = []
