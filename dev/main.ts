@@ -19,6 +19,7 @@ import { runWorkers } from '../worker/main.ts'
 import { installRuntime } from '../worker/runtime.ts'
 import { type KeptTemporal, keepTemporal } from './kept-temporal.ts'
 import { startModelServer } from './model-server.ts'
+import { recoverAtStart } from './recover-at-start.ts'
 import { StartError } from './start-error.ts'
 import { findTemporal } from './temporal-binary.ts'
 
@@ -77,6 +78,7 @@ async function startAll(
   env: Readonly<Record<string, string | undefined>>,
   { undo, say, onBroken }: Reports,
 ): Promise<Addresses> {
+  const startedMs = performance.now()
   const { dataDir } = given.store
   makeFolder(dataDir)
   const log = makeLogger(given)
@@ -138,6 +140,7 @@ async function startAll(
   ending.stopWorkers = () => workers.stop()
   workers.ended.catch(onBroken)
   await workers.started
+  undo.push(await recoverAtStart(config, { ...parts, startedMs }))
   const api = await startApi(config, { ...parts, onDead: () => exitDead(log) })
   apiUrl = api.url
   ending.drain = () => api.drain()
