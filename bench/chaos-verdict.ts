@@ -1,9 +1,9 @@
 /** The promises of Perdure, checked at the end of a chaos run: what was broken, with the ids, one line each. */
 import { Client, Connection } from '@temporalio/client'
-import { taskQueueOf } from '../contracts/names.ts'
 import type { ChaosLoad } from './chaos-load.ts'
 import { type ChaosRecords, terminal } from './chaos-records.ts'
 import { looseEnds } from './loose-ends.ts'
+import { foundOwnerless } from './ownership.ts'
 import { until } from './processes.ts'
 import type { ProductionSet } from './production-set.ts'
 
@@ -39,7 +39,9 @@ export async function brokenPromises(evidence: ChaosEvidence): Promise<string[]>
     if (ids.length > 0) broken.push(`${promise}: ${ids.length}, ${ids.slice(0, 20).join(', ')}`)
   }
 
-  blame('left behind', await leftBehind(evidence))
+  const { left, ownerless } = await theEnds(evidence)
+  blame('left behind', left)
+  blame('without an owner', ownerless)
 
   const rows = await records.query<Ended>(
     `select id, status, error_code as code, queue_id = '' as sync from predictions`,
@@ -130,18 +132,14 @@ async function wrongOutputs(records: ChaosRecords): Promise<string[]> {
 }
 
 /** A workflow ends a moment after the last record that it owned. */
-async function leftBehind({ set, records }: ChaosEvidence): Promise<string[]> {
+async function theEnds({ set, records }: ChaosEvidence): Promise<{ left: string[]; ownerless: string[] }> {
   const connection = await Connection.connect({ address: set.temporalAddress })
   try {
-    const scene = {
-      query: records.query,
-      client: new Client({ connection }),
-      taskQueue: taskQueueOf(set.taskTypeName),
-      apis: set.apis.length,
-    }
+    const client = new Client({ connection })
+    const scene = { query: records.query, client, taskQueue: set.taskQueue, apis: set.apis.length }
     const none = async () => (await looseEnds(scene)).length === 0
     await until('the ends', settledWithinMs, none, 500).catch(() => undefined)
-    return await looseEnds(scene)
+    return { left: await looseEnds(scene), ownerless: await foundOwnerless(client, set.taskQueue) }
   } finally {
     await connection.close()
   }

@@ -6,6 +6,7 @@ import { performance } from 'node:perf_hooks'
 import { type ChaosLoad, startChaosLoad } from './chaos-load.ts'
 import { type ChaosRecords, chaosRecords } from './chaos-records.ts'
 import { brokenPromises } from './chaos-verdict.ts'
+import { keepAsking } from './ownership.ts'
 import { run, until } from './processes.ts'
 import { type ProductionSet, startProductionSet } from './production-set.ts'
 import type { Bench, Row } from './report.ts'
@@ -55,6 +56,7 @@ export async function benchChaos(options: ChaosOptions): Promise<Bench> {
   })
   let broken: string[] = ['the run did not end']
   const records = chaosRecords(set.databaseUrl)
+  const stopAsking = keepAsking(() => set.temporalAddress, set.taskQueue)
   try {
     await set.ready(120_000)
     await records.noteStatuses()
@@ -70,6 +72,7 @@ export async function benchChaos(options: ChaosOptions): Promise<Bench> {
     broken = [...late, ...(await brokenPromises({ set, load, records, platform: `http://${address}` }))]
     return { rows: rowsOf(felt, load, set), broken, notes: notesOf(felt, load) }
   } finally {
+    stopAsking()
     await records.close()
     const keep = broken.length > 0
     if (keep) console.error(`logs of all processes: ${set.folder}`)

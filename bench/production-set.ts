@@ -24,7 +24,8 @@ export interface ProductionSet {
   /** Of the records' database. */
   databaseUrl: string
   temporalAddress: string
-  taskTypeName: string
+  /** Of predictions, in Temporal. */
+  taskQueue: string
   /** What every process wrote. */
   folder: string
   /** Everything runs and does what it is for. Throws after the time. */
@@ -44,6 +45,7 @@ export interface ProductionSetOptions {
 }
 
 const taskTypeName = 'bench'
+const taskQueue = taskQueueOf(taskTypeName)
 
 export async function startProductionSet(options: ProductionSetOptions): Promise<ProductionSet> {
   const folder = mkdtempSync(join(tmpdir(), 'perdure-production-'))
@@ -110,7 +112,7 @@ export async function startProductionSet(options: ProductionSetOptions): Promise
     workers,
     databaseUrl,
     temporalAddress: server.address,
-    taskTypeName,
+    taskQueue,
     folder,
     async ready(withinMs) {
       for (const part of all) await until(part.name, withinMs, part.ready, 50)
@@ -146,7 +148,7 @@ async function pollers(connection: Connection, pid: number | undefined): Promise
   const { pollers } = await connection.withDeadline(Date.now() + 5_000, () =>
     connection.workflowService.describeTaskQueue({
       namespace: 'default',
-      taskQueue: { name: taskQueueOf(taskTypeName) },
+      taskQueue: { name: taskQueue },
       taskQueueType: 1,
     }),
   )

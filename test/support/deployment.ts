@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { Client, Connection } from '@temporalio/client'
 import { expect, inject, onTestFinished, vi } from 'vitest'
 import { looseEnds } from '../../bench/loose-ends.ts'
+import { foundOwnerless, keepAsking } from '../../bench/ownership.ts'
 import { taskQueueOf } from '../../contracts/names.ts'
 import { lastingPorts } from '../../dev/free-ports.ts'
 import { startTemporal, type TemporalServer } from '../../dev/temporal-server.ts'
@@ -85,7 +86,8 @@ export interface Deployment {
   declareDead(processId: string): Promise<void>
   /**
    * Every one of these is known and, like all others, was ended exactly once; nothing waits to be done, no workflow is open
-   * but the guards of the APIs that run, and none was closed in a way that is not Perdure's, `endedByHand` excepted.
+   * but the guards of the APIs that run, and none was closed in a way that is not Perdure's, or found missing by an
+   * ownership check, `endedByHand` excepted. A worker must be alive.
    */
   expectSettled(ids: readonly string[], within?: SettledWithin): Promise<void>
   /** What would fail that now, one line each. */
@@ -96,7 +98,7 @@ export interface Deployment {
 export interface SettledWithin {
   timeout?: number
   interval?: number
-  /** Ids of workflows that the test has terminated. */
+  /** Ids of workflows that the test has terminated, or taken back with an older state of Temporal. */
   endedByHand?: readonly string[]
 }
 
@@ -158,6 +160,8 @@ export async function makeDeployment(options: DeploymentOptions = {}): Promise<D
     if (!isNoted) await store.noteStatuses()
     isNoted = true
   }
+  const taskQueue = taskQueueOf(env.TASK_TYPE_NAME)
+  onTestFinished(keepAsking(temporalAddress, taskQueue))
   onTestFinished(() => store.close())
   const modelsFileOf = (...names: string[]) =>
     JSON.stringify({
@@ -201,6 +205,11 @@ export async function makeDeployment(options: DeploymentOptions = {}): Promise<D
 
   async function get(path: string, which = 0): Promise<Response> {
     return fetch(`${baseUrls[which]}${path}`, { signal: AbortSignal.timeout(10_000) })
+  }
+
+  async function withClient<Result>(use: (client: Client) => Promise<Result>): Promise<Result> {
+    const connection = await Connection.connect({ address: temporalAddress() })
+    return use(new Client({ connection })).finally(() => connection.close())
   }
 
   const deployment: Deployment = {
@@ -264,6 +273,8 @@ export async function makeDeployment(options: DeploymentOptions = {}): Promise<D
         expect(left, left.join('\n')).toEqual([])
       }
       await vi.waitFor(ended, { timeout, interval })
+      const lost = await withClient((client) => foundOwnerless(client, taskQueue, new Set(endedByHand)))
+      expect(lost, lost.join('\n')).toEqual([])
       const known = new Set(
         (await deployment.query<{ id: string }>('select id from predictions')).map(({ id }) => id),
       )
@@ -274,20 +285,16 @@ export async function makeDeployment(options: DeploymentOptions = {}): Promise<D
       )
       expect(endedTwice).toEqual([])
     },
-    async looseEnds(endedByHand = []) {
-      const connection = await Connection.connect({ address: temporalAddress() })
-      try {
-        return await looseEnds({
+    looseEnds: (endedByHand = []) =>
+      withClient((client) =>
+        looseEnds({
           query: store.query,
-          client: new Client({ connection }),
-          taskQueue: taskQueueOf(env.TASK_TYPE_NAME),
+          client,
+          taskQueue,
           apis: apis.size,
           endedByHand: new Set(endedByHand),
-        })
-      } finally {
-        await connection.close()
-      }
-    },
+        }),
+      ),
     async client() {
       const connection = await Connection.connect({ address: temporalAddress() })
       onTestFinished(() => connection.close())
