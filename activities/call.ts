@@ -109,11 +109,16 @@ export function makeSteps(deps: CallDeps, lane: Lane, streamer?: string): Steps 
     return undefined
   }
 
+  /** What is not told now is told when it has ended. */
+  function tellSoon(id: string): void {
+    outbox?.drain(id).catch(() => undefined)
+  }
+
   async function afterTake(id: string, taken: Taken | NotTaken, hold: HeldCall): Promise<Step> {
     switch (taken.outcome) {
       case 'taken':
         // What the take changed is told while the platform works.
-        if (mirrors || taken.owes) void underTrace(taken.trace, () => outbox?.drain(id))
+        if (mirrors || taken.owes) underTrace(taken.trace, () => tellSoon(id))
         return call(id, taken, hold)
       case 'unknown':
         // Expired, or discarded and expired: nobody is left who could ask for it.
@@ -200,7 +205,7 @@ export function makeSteps(deps: CallDeps, lane: Lane, streamer?: string): Steps 
               token,
               failures,
               ...(streamer !== undefined && { streamer }),
-              onNews: () => void outbox?.drain(id),
+              onNews: () => tellSoon(id),
               onUnknownWord: (word) =>
                 deps.onUnknownWord?.({ id, model: target.name, platform: target.platform, word }),
             })

@@ -5,6 +5,7 @@ import type { Doubts } from './doubts.ts'
 import { makeFlightIds } from './ids.ts'
 import type { AcceptedRequest } from './predictions.ts'
 import { mismatch, notOpen } from './refusals.ts'
+import type { SendLater } from './send-later.ts'
 
 export interface BeginDeps {
   store: Pick<Store, 'begin'>
@@ -12,6 +13,8 @@ export interface BeginDeps {
   held: HeldCalls
   processId: string
   queue: string
+  /** Absent: no external record service is told of anything. */
+  mirror?: SendLater | undefined
   /** The store says that this process is dead: it must exit. */
   onDead(): void
 }
@@ -35,8 +38,12 @@ export async function beginDirect(deps: BeginDeps, request: AcceptedRequest): Pr
     ...(trace !== undefined && { trace }),
   }
   const hold = held.hold(id)
+  const unheard = () => {
+    hold.done()
+    deps.mirror?.send(id)
+  }
   const begun = await store.begin(prediction, processId).catch((error: unknown) => {
-    if (isInDoubt(error)) doubts.begun(id, hold.done)
+    if (isInDoubt(error)) doubts.begun(id, unheard)
     else hold.done()
     throw error
   })

@@ -151,7 +151,7 @@ export function startLifecycle(options: LifecycleOptions): Lifecycle {
         await temporal.startGuard(processId)
         isOpen = await untilOpen()
         if (isOpen) opened.resolve()
-        pauseMs = guardCheckMs
+        pauseMs = isOpen ? guardCheckMs : firstPauseMs
       } catch (error) {
         // Temporal or the store is away: /ready says so, and this goes on trying.
         if (!hasSaid && !stopping.signal.aborted) options.warn?.(`not open yet: ${reasonIn(error)}`)
@@ -162,8 +162,10 @@ export function startLifecycle(options: LifecycleOptions): Lifecycle {
     }
   }
 
+  /** False too once the guard has had its time: it may have been terminated before any worker ran. */
   async function untilOpen(): Promise<boolean> {
-    while (!stopping.signal.aborted) {
+    const endMs = performance.now() + guardCheckMs
+    while (!stopping.signal.aborted && performance.now() < endMs) {
       const state = await store.observeProcess(processId)
       if (state === 'dead') options.onDead()
       if (state !== 'new') return state === 'open'
@@ -201,11 +203,15 @@ export function startLifecycle(options: LifecycleOptions): Lifecycle {
     stopping.abort()
     // A start that Temporal does not answer is not waited for: a guard that starts late finds this process gone.
     await Promise.race([guarding, delay(longestGuardStartMs)])
-    if (await registered) await store.closeProcess(processId)
-    await Promise.all([flights.drained(), direct.drained(), generations.drained()])
-    await Promise.all([starts.stop(leftToGuardMs), doubts.stop(leftToGuardMs)])
-    sendLater?.stop()
-    await temporal.close()
+    try {
+      if (await registered) await store.closeProcess(processId)
+    } finally {
+      // A store that is away ends no call that runs.
+      await Promise.all([flights.drained(), direct.drained(), generations.drained()])
+      await Promise.all([starts.stop(leftToGuardMs), doubts.stop(leftToGuardMs)])
+      sendLater?.stop()
+      await temporal.close()
+    }
   }
 }
 

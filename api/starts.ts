@@ -52,6 +52,8 @@ export function makeStarts(deps: StartsDeps): Starts {
   /** Something was left to the loop since it began to read the list. */
   let again = false
   let marking: NodeJS.Timeout | undefined
+  let askingAgain: NodeJS.Timeout | undefined
+  const starting = new Set<Promise<void>>()
 
   function leave(prefix: string): void {
     inHand.delete(prefix)
@@ -63,7 +65,7 @@ export function makeStarts(deps: StartsDeps): Starts {
     while (again && !stopping.signal.aborted) {
       again = false
       try {
-        if ((await startLeft()) > 0) setTimeout(() => leave(''), refusedAgainMs).unref()
+        if ((await startLeft()) > 0) askRefusedAgain()
       } catch {
         // Whatever it was, what is left to be started stays ours.
         again = true
@@ -71,6 +73,13 @@ export function makeStarts(deps: StartsDeps): Starts {
       }
     }
     looping = undefined
+  }
+
+  function askRefusedAgain(): void {
+    askingAgain ??= setTimeout(() => {
+      askingAgain = undefined
+      leave('')
+    }, refusedAgainMs).unref()
   }
 
   function startLeft(): Promise<number> {
@@ -123,25 +132,32 @@ export function makeStarts(deps: StartsDeps): Starts {
     marks.forEach(hasStarted)
   }
 
+  async function startNow(flight: FlightStart): Promise<void> {
+    const answer = await temporal.startFlight(flight, tryMs).catch((): StartAnswer => 'refused')
+    if (answer !== 'started') return leave(flight.prefix)
+    hasStarted(flight.prefix)
+    deps.onFlight?.(flight.ids.length)
+  }
+
   return {
     take: (prefix) => void inHand.add(prefix),
     drop: (prefix) => void inHand.delete(prefix),
     leave,
     async start(flight) {
       if (looping !== undefined) return leave(flight.prefix)
-      const answer = await temporal.startFlight(flight, tryMs).catch((): StartAnswer => 'refused')
-      if (answer !== 'started') return leave(flight.prefix)
-      hasStarted(flight.prefix)
-      deps.onFlight?.(flight.ids.length)
+      const underWay = startNow(flight)
+      starting.add(underWay)
+      await underWay.finally(() => starting.delete(underWay))
     },
     marks: takeMarks,
     marksWritten,
     marksLost,
     async stop(withinMs) {
       const late = () => delay(withinMs, undefined, { ref: false })
-      await Promise.race([looping, late()])
+      await Promise.race([Promise.all(starting).then(() => looping), late()])
       stopping.abort()
       clearTimeout(marking)
+      clearTimeout(askingAgain)
       await Promise.race([writeMarks(), late()])
     },
   }

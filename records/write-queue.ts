@@ -51,7 +51,8 @@ export function makeWriteQueue(rules: WriteQueueRules): Pick<Engine, 'write' | '
     } catch (error) {
       running--
       if (!rules.isPassing(error)) {
-        for (const entry of group) entry.reject(error)
+        for (const entry of group)
+          entry.reject(entry.doubt === undefined ? error : storeUnavailable(entry.doubt))
         if (waiting.length > 0) flushSoon()
         return
       }

@@ -1,6 +1,7 @@
 /** Accepted when committed: what the API answers while Temporal is away, hangs or refuses, and who starts it then. */
 import { expect, test, vi } from 'vitest'
 import { ServiceError } from '../contracts/errors.ts'
+import type { FlightStart } from '../contracts/flights.ts'
 import { startUnstarted } from '../runtime/temporal/unstarted.ts'
 import { makeDepartures } from './support/departures.ts'
 import { describeStores, servingStore } from './support/stores.ts'
@@ -84,6 +85,24 @@ describeStores('starts', (kind) => {
     await vi.waitFor(() => expect(asked).toHaveLength(3), soon)
     await starts.stop(10_000)
     expect(asked.map(({ ids }) => ids.length)).toEqual([2, 1, 1])
+  })
+
+  test('more than a page of flights that are started and not marked yet is no reason to look on', async () => {
+    const inHand = Array.from({ length: 3 }, (_, n) => ({ prefix: `p${n}` }) as FlightStart)
+    let listed = 0
+    await startUnstarted({
+      async list(after) {
+        listed++
+        const left = inHand.filter(({ prefix }) => prefix > after)
+        return { flights: left.slice(0, 1), isLast: left.length <= 1 }
+      },
+      start: async () => 'started',
+      onStarted: () => undefined,
+      onRefused: () => undefined,
+      isInHand: () => true,
+      signal: AbortSignal.timeout(20_000),
+    })
+    expect(listed).toBe(3)
   })
 
   // PR-14

@@ -54,10 +54,10 @@ export function mountQueue(app: Api, deps: ApiDeps, { queue, modelName }: ApiSet
   })
 
   mount(app, deps, unpauseRoute, 'inherited', async () => {
-    if (!(await store.unpause(queue))) {
-      throw new ServiceError('queue_not_paused', 'queue "critical" is not paused')
-    }
+    const changed = await store.unpause(queue)
+    // Also if nothing has changed: the one before may have been stored and its flights never woken.
     service.wakeQueue()
+    if (!changed) throw new ServiceError('queue_not_paused', 'queue "critical" is not paused')
     // The predecessor's own words.
     return json({ info: 'Unpaused queue critical paused' })
   })

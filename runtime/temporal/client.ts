@@ -103,6 +103,7 @@ const longestFairnessKey = 64
 /** Temporal refuses a value above 2,048 bytes of JSON; what is cut off is still in the records. */
 const longestAttributeBytes = 1_500
 const connectTimeoutMs = 5_000
+const registeredAgainMs = 60_000
 const askWithinMs = 10_000
 /** Of one page of a list. */
 const listed = 1_000
@@ -117,7 +118,7 @@ export function makeTemporalApi(connection: TemporalConnection, options: Tempora
   const { namespace, taskQueue } = options
   const client = new Client({ connection, namespace, interceptors: { workflow: [tracedStarts] } })
   const ours = [taskQueue, guardQueueOf(taskQueue)]
-  let registered: boolean | undefined
+  let registered: Promise<boolean> | undefined
 
   function stateIn({ status, runId, raw, taskQueue: its }: WorkflowExecutionDescription): WorkflowState {
     const firstRunId = raw.workflowExecutionInfo?.firstRunId || runId
@@ -125,8 +126,8 @@ export function makeTemporalApi(connection: TemporalConnection, options: Tempora
   }
 
   async function attributesOf(start: FlightStart): Promise<SearchAttributePair[]> {
-    registered ??= await areRegistered()
-    if (!registered) return []
+    registered ??= areRegistered()
+    if (!(await registered)) return []
     return [
       { key: modelName, value: fitting(start.models) },
       { key: platform, value: [start.platform] },
@@ -134,10 +135,29 @@ export function makeTemporalApi(connection: TemporalConnection, options: Tempora
     ]
   }
 
-  /** A start with unknown attributes is refused, so they are left out where nobody registered them. */
+  /** A start with unknown attributes is refused, so they are left out where nobody registered them or may ask. */
   async function areRegistered(): Promise<boolean> {
-    const answer = await connection.operatorService.listSearchAttributes({ namespace })
-    return Object.values(names).every((name) => name in (answer.customAttributes ?? {}))
+    try {
+      const answer = await connection.operatorService.listSearchAttributes({ namespace })
+      const known = answer.customAttributes ?? {}
+      const are = Object.values(names).every((name) => name in known)
+      // A worker may register them later; once they are there they stay.
+      if (!are) askAgainLater()
+      return are
+    } catch (error) {
+      if (!hasCode(error, [permissionDenied, unimplemented])) {
+        registered = undefined
+        throw error
+      }
+      askAgainLater()
+      return false
+    }
+  }
+
+  function askAgainLater(): void {
+    setTimeout(() => {
+      registered = undefined
+    }, registeredAgainMs).unref()
   }
 
   async function startOnce(start: FlightStart, typedSearchAttributes: SearchAttributePair[]): Promise<void> {
@@ -163,7 +183,7 @@ export function makeTemporalApi(connection: TemporalConnection, options: Tempora
         await startOnce(start, attributes)
         return 'started'
       } catch (error) {
-        if (!isInvalid(error)) throw error
+        if (!hasCode(error, [invalidArgument])) throw error
       }
     }
     return 'refused'
@@ -304,10 +324,12 @@ function unavailable(cause: unknown): ServiceError {
 
 /** gRPC's INVALID_ARGUMENT: the request itself is at fault. Anything else may pass, credentials and namespaces too. */
 const invalidArgument = 3
+const permissionDenied = 7
+const unimplemented = 12
 
-function isInvalid(error: unknown): boolean {
+function hasCode(error: unknown, codes: readonly number[]): boolean {
   for (let at = error, depth = 0; at instanceof Error && depth < 8; depth++, at = at.cause) {
-    if (isGrpcServiceError(at)) return at.code === invalidArgument
+    if (isGrpcServiceError(at)) return codes.includes(at.code)
   }
   return false
 }

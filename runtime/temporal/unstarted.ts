@@ -33,16 +33,19 @@ export async function startUnstarted(deps: UnstartedDeps): Promise<number> {
   const { signal } = deps
   const refused = new Set<string>()
   let after = ''
+  let sawDue = false
   let pauseMs = firstPauseMs
   while (!signal.aborted) {
     try {
       const { flights, isLast } = await deps.list(after)
       const due = flights.filter(({ prefix }) => !deps.isInHand?.(prefix) && !refused.has(prefix))
       if (due.length === 0) {
-        if (isLast && after === '') return refused.size
+        if (isLast && !sawDue) return refused.size
+        if (isLast) sawDue = false
         after = isLast ? '' : flights.at(-1)!.prefix
         continue
       }
+      sawDue = true
       // Those behind a flight that cannot be started have their turn.
       const some = due.slice(0, pauseMs === firstPauseMs ? together : 1)
       after = some.at(-1)!.prefix
