@@ -184,6 +184,7 @@ test('what a dead process had not told is told by its guard', async () => {
   await recordHistory(client, guardIdOf(processId), 'guard-mirror')
 })
 
+// Three messages each, with a lease before and a note after each of them: minutes on a busy machine.
 test('17: 1000 instant tasks all end there with the right status and a queue_id', async () => {
   const { url, store: external } = await recordService({ apiKey: 'k' })
   const { lifecycle, request } = await startInProcess({
@@ -194,10 +195,10 @@ test('17: 1000 instant tasks all end there with the right status and a queue_id'
   const ids = await Promise.all(
     Array.from({ length: 1_000 }, async (_, n) => (await lifecycle.service.submit(request(n))).id),
   )
-  await Promise.all(ids.map((id) => lifecycle.service.waitFor(id, 50_000)))
+  await Promise.all(ids.map((id) => lifecycle.service.waitFor(id, 150_000)))
   for (const id of ids) {
     await vi.waitFor(async () => {
       expect(await external.get(id)).toMatchObject({ status: 'succeeded', queueId: flightIdOf(id) })
     }, deadline)
   }
-})
+}, 180_000)
