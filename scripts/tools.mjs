@@ -33,10 +33,10 @@ const buildLimitsMs = {
   helm: 10 * minutes,
   compose: 10 * minutes,
   s3: 10 * minutes,
-  kubernetes: 45 * minutes,
+  kubernetes: 25 * minutes,
 }
 /** All builds together. What is not finished by then, the next run finishes. */
-const allBuildsLimitMs = (process.env.PERDURE_FULL ? 90 : 45) * minutes
+const allBuildsLimitMs = (process.env.PERDURE_FULL ? 90 : 30) * minutes
 
 /** Each resolves with what is there, or rejects with the reason. Who builds is told how long it may. */
 const tools = {

@@ -59,6 +59,7 @@ describe('GET /openapi.json', () => {
     expect(query.map(({ name }) => name)).toEqual([
       'cursor',
       'status',
+      'code',
       'model',
       'created_after',
       'created_before',
