@@ -11,7 +11,7 @@ import type { Admission, Admitted, Begun, ItemAdmitted, NewSyncPrediction, Proce
 type Idempotency = ReturnType<typeof makeIdempotency>
 
 /** Inherited text of a record whose caller was told that it is not accepted. */
-export const withdrawnText = 'task queue failed'
+const withdrawnText = 'task queue failed'
 const unheardText = 'the record store did not answer in time, and nothing was called'
 
 export interface DoubtRequest {

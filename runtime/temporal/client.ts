@@ -290,7 +290,7 @@ function quoted(text: string): string {
 }
 
 /** The first of these names that fit into a search attribute, whole. */
-export function fitting(models: readonly string[]): string[] {
+function fitting(models: readonly string[]): string[] {
   let bytes = '[]'.length
   return models.filter((name) => {
     bytes += Buffer.byteLength(JSON.stringify(name)) + ','.length
